@@ -1,0 +1,65 @@
+# Felix needs Python 3.11 or newer and make; everything else is installed into .venv by the first target you run.
+
+.DEFAULT_GOAL := help
+.PHONY: up test test-deep lint bench docs clean help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.felix-ready
+
+up: $(READY) ## Start everything with synthetic tenants and a living demo; prints the URLs and sign-ins
+	@exec $(BIN)/felix up --demo
+
+test: $(READY) ## Run the tests
+	@$(BIN)/python -m pytest -n auto -m "not deep"
+
+test-deep: $(READY) ## Run the tests and the long fault and fuzz profiles
+	@FELIX_DEEP=1 $(BIN)/python -m pytest -n auto --timeout 3600
+
+lint: $(READY) ## Check format, style, types and import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## Measure throughput and latency on this machine
+	@$(BIN)/python -m benchmarks
+
+docs: $(READY) ## Write the generated files anew
+	@$(BIN)/python -m felix.cli.generated
+
+clean: ## Remove the environment, caches and build output; data in .felix stays
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# The lock file names every package with its hash. uv installs from it: the one on PATH when it works (a shim may not),
+# else one that pip puts into the environment.
+$(READY): pyproject.toml uv.lock
+	@set -eu; export UV_PROJECT_ENVIRONMENT="$(CURDIR)/$(VENV)"; unset VIRTUAL_ENV || true; \
+	if uv --version >/dev/null 2>&1; then \
+	  uv sync --frozen --quiet; \
+	else \
+	  if ! $(BIN)/python -c '' 2>/dev/null; then \
+	    for candidate in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	      if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        python="$$candidate"; break; \
+	      fi; \
+	    done; \
+	    if [ -z "$${python:-}" ]; then \
+	      echo "error: Felix needs Python 3.11 or newer on PATH" >&2; exit 1; \
+	    fi; \
+	    echo "making the environment with $$("$$python" --version) ..." >&2; \
+	    if ! "$$python" -m venv $(VENV) 2>/dev/null; then \
+	      rm -rf $(VENV); \
+	      "$$python" -m venv --without-pip $(VENV) && "$$python" -m pip --python $(BIN)/python install --quiet uv || { \
+	        echo "error: $$python makes no environments; install uv, or python3-venv" >&2; rm -rf $(VENV); exit 1; }; \
+	    fi; \
+	  fi; \
+	  [ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv; \
+	  $(BIN)/uv sync --frozen --quiet --inexact --python $(BIN)/python; \
+	fi
+	@touch $(READY)

@@ -1,0 +1,1 @@
+"""Adapters reach out: one outside system a file."""

@@ -1,0 +1,116 @@
+"""The FastAPI application: the routers, the headers every answer carries, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import uuid4
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from felix import __version__
+from felix.api import ledger, log, metering, operations, tenancy
+from felix.api.documents import PROBLEM_SCHEMA
+from felix.api.http import Services
+from felix.api.problems import problem
+from felix.domain.errors import FelixError, NotFound, Refused
+
+DESCRIPTION = (
+    "Token accounts, metering and the event log of Felix. Amounts are integers in millitokens (`_mtok`). Every write"
+    " needs an `Idempotency-Key`; its answer is remembered for ever. Errors are RFC 9457 problems with a stable"
+    " `code`. `Felix-Position` of a write, sent back as `Felix-Min-Position`, reads your own writes."
+)
+
+
+class MethodNotAllowed(Refused):
+    """This path does not take this method."""
+
+
+class Headers:
+    """Adds the headers that every answer carries. Pure ASGI: it never touches a body."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and sign the answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = uuid4().hex
+
+        async def send_signed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"].extend(
+                    (
+                        (b"felix-request-id", request_id.encode()),
+                        (b"cache-control", b"no-store"),
+                        (b"x-content-type-options", b"nosniff"),
+                    )
+                )
+            await send(message)
+
+        await self.app(scope, receive, send_signed)
+
+
+def create_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    """The application. ``lifespan`` puts :class:`Services` into ``app.state.services``."""
+    app = FastAPI(title="Felix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    for room in (ledger, metering, log, tenancy, operations):
+        app.include_router(room.router)
+    app.add_middleware(Headers)
+    app.add_exception_handler(HTTPException, _as_problem)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _as_problem(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if status == 404:
+        return problem(NotFound("There is no such path."))
+    if status == 405:
+        refused = problem(MethodNotAllowed())
+        refused.status_code = 405
+        return refused
+    refused = problem(FelixError(str(getattr(error, "detail", ""))))
+    refused.status_code = status
+    return refused
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title="Felix", version=__version__, description=DESCRIPTION, routes=app.routes, openapi_version="3.1.0"
+        )
+        components = schema.setdefault("components", {})
+        components.setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
+        components["securitySchemes"] = {
+            "apiKey": {"type": "http", "scheme": "bearer", "description": "A key that begins with fx_live_."}
+        }
+        schema["security"] = [{"apiKey": []}]
+        for operations_of_path in schema["paths"].values():
+            for operation in operations_of_path.values():
+                operation.get("responses", {}).pop("200", None) if _undescribed(operation) else None
+                _lift_definitions(operation, components["schemas"])
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _undescribed(operation: dict[str, Any]) -> bool:
+    """FastAPI adds an empty 200 where the endpoint documents another success."""
+    answers = operation.get("responses", {})
+    return "200" in answers and answers["200"].get("description") == "Successful Response"
+
+
+def _lift_definitions(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    for content in operation.get("requestBody", {}).get("content", {}).values():
+        schemas.update(content.get("schema", {}).pop("$defs", {}))
+
+
+__all__ = ["Services", "create_app"]

@@ -1,0 +1,157 @@
+"""What the OpenAPI document says of an endpoint: schemas from the commands, examples that are really answered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from felix.domain.base import Command
+
+_PROBLEMS = {
+    400: "The Idempotency-Key header is missing or not usable.",
+    401: "A valid API key is needed.",
+    402: "More tokens are needed, or a spend cap is reached.",
+    403: "You may not do this.",
+    404: "There is no such thing, or it is not yours.",
+    409: "Not allowed in this state, or the same key is still running.",
+    413: "The request is too large.",
+    422: "The request is not well formed, or the key was used for another request.",
+    429: "Too many commands are waiting.",
+    503: "Felix can't answer right now; try again with the same key.",
+}
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457 problem details. Further members are the facts of the error.",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:felix:problem:insufficient_tokens"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "examples": ["insufficient_tokens"]},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "pointer": {"type": "string"},
+                    "rule": {"type": "string"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "description": "Chosen by you, stored before you send. The same key gives the same answer, for ever.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    "example": "order-4711",
+}
+_TENANT = {
+    "name": "Felix-Tenant",
+    "in": "header",
+    "required": False,
+    "description": "For founder keys: the short name or id of the tenant that the request is about.",
+    "schema": {"type": "string"},
+}
+_MIN_POSITION = {
+    "name": "Felix-Min-Position",
+    "in": "header",
+    "required": False,
+    "description": "Wait until the read model has seen this position (the Felix-Position of a write).",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,9}:[0-9]{1,18}$"},
+}
+PAGE = [
+    {
+        "name": "cursor",
+        "in": "query",
+        "description": "`next` of the page before.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    },
+    {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
+]
+
+
+def query(name: str, description: str, **schema: Any) -> dict[str, Any]:
+    """An optional query parameter."""
+    return {"name": name, "in": "query", "description": description, "schema": schema or {"type": "string"}}
+
+
+def responses(status: int, example: Any, *problems: int, write: bool = False) -> dict[str, Any]:
+    """The responses of an endpoint: its answer, and the problems it can have."""
+    headers: dict[str, Any] = {}
+    if write:
+        headers = {
+            "Felix-Position": {
+                "description": "`<partition>:<position>` of the last event of this command.",
+                "schema": {"type": "string"},
+            },
+            "Idempotent-Replayed": {
+                "description": "`true` when this key was answered before.",
+                "schema": {"type": "string"},
+            },
+        }
+    documented: dict[str, Any] = {
+        str(status): {
+            "description": "Done." if write else "Found.",
+            "headers": headers,
+            "content": {"application/json": {"schema": schema_of(example), "example": example}},
+        }
+    }
+    for problem in sorted({401, 503, *problems}):
+        documented[str(problem)] = {
+            "description": _PROBLEMS[problem],
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    return documented
+
+
+def write(command: type[Command], path: frozenset[str], example: Any, status: int, answer: Any) -> dict[str, Any]:
+    """``openapi_extra`` of an endpoint that performs a command; ``path`` names the fields that the path gives."""
+    schema = body_schema(command, path)
+    return {
+        "parameters": [_KEY, _TENANT],
+        "requestBody": {
+            "required": bool(schema.get("required")),
+            "content": {"application/json": {"schema": schema, "example": example}},
+        },
+        "responses": responses(status, answer, 400, 402, 403, 404, 409, 413, 422, 429, write=True),
+    }
+
+
+def read(answer: Any, *parameters: dict[str, Any], problems: tuple[int, ...] = (403, 404, 422)) -> dict[str, Any]:
+    """``openapi_extra`` of an endpoint that answers from a read model."""
+    return {"parameters": [_TENANT, _MIN_POSITION, *parameters], "responses": responses(200, answer, *problems)}
+
+
+def body_schema(command: type[Command], path: frozenset[str]) -> dict[str, Any]:
+    """A command's JSON Schema without the fields that the path gives."""
+    schema = command.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("title", None)
+    for name in path:
+        schema["properties"].pop(name, None)
+    schema["required"] = [name for name in schema.get("required", []) if name not in path]
+    if not schema["required"]:
+        del schema["required"]
+    return schema
+
+
+def schema_of(example: Any) -> dict[str, Any]:
+    """The schema that an example shows: its members and their types."""
+    match example:
+        case bool():
+            return {"type": "boolean"}
+        case int():
+            return {"type": "integer"}
+        case str():
+            return {"type": "string"}
+        case list():
+            return {"type": "array", "items": schema_of(example[0]) if example else {}}
+        case dict():
+            return {"type": "object", "properties": {name: schema_of(value) for name, value in example.items()}}
+        case _:
+            return {}

@@ -1,0 +1,264 @@
+"""How a request becomes a command, and an outcome a response.
+
+Endpoints read the raw request themselves: limits, JSON and validation in one place, once, and the remembered bytes of
+an outcome go out as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from felix.api.auth import Authenticator, Principal
+from felix.api.problems import BodyTooLarge, MissingIdempotencyKey, TooManyRequests, invalid, problem, status_of
+from felix.application.outcome import Outcome
+from felix.application.performer import MAX_COMMAND_KEY_LENGTH, Performer, new_context
+from felix.domain.base import Command
+from felix.domain.errors import FelixError, Forbidden, Invalid, NotFound, TooMuch
+from felix.eventstore.mapper import canonical_json
+from felix.projections.freshness import wait_until
+from felix.projections.tenant_tx import ReadPool
+
+log = logging.getLogger("felix.api")
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_BATCH_BODY_BYTES = 4 * 1024 * 1024
+#: Arrays and objects inside each other; nothing that Felix reads is deeper than six.
+MAX_JSON_DEPTH = 32
+MAX_PAGE = 1_000
+
+JSON = "application/json"
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(slots=True)
+class Services:
+    """What the endpoints work with; made by bootstrap, kept in ``app.state.services``."""
+
+    performer: Performer
+    reads: ReadPool
+    authenticator: Authenticator
+    partition_of: Callable[[UUID], int]
+    pin_tenant: Callable[..., Any]
+    ready: Callable[[], Awaitable[list[dict[str, Any]]]]
+    read_timeout_s: float = 2.0
+
+
+def services(request: Request) -> Services:
+    """The services of this application."""
+    found: Services = request.app.state.services
+    return found
+
+
+def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON response."""
+    return Response(canonical_json(value), status, headers, JSON)
+
+
+def guarded(endpoint: Endpoint) -> Endpoint:
+    """Turn every error into a problem; a defect into a 500 that is logged and says nothing of its inside."""
+
+    async def run(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except FelixError as error:
+            if status_of(error) >= 500:
+                log.error("%s: %s", error.code, error, exc_info=error.__cause__ or error)
+            return problem(error)
+        except ClientDisconnect:
+            return Response(status_code=499)
+        except Exception:
+            log.exception("a request failed")
+            return problem(FelixError("Something went wrong inside Felix. Nothing was half done; it has been logged."))
+
+    run.__doc__ = endpoint.__doc__
+    run.__name__ = endpoint.__name__
+    return run
+
+
+async def read_json(request: Request, limit_bytes: int = MAX_BODY_BYTES) -> Any:
+    """The body as JSON. Raises ``BodyTooLarge`` and ``Invalid``; NaN, lone surrogates and depth bombs are refused."""
+    length = request.headers.get("content-length")
+    if length is not None and length.isdigit() and int(length) > limit_bytes:
+        raise BodyTooLarge(limit_bytes=limit_bytes)
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit_bytes:
+            raise BodyTooLarge(limit_bytes=limit_bytes)
+        chunks.append(chunk)
+    body = b"".join(chunks)
+    if not body:
+        return {}
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(
+            "The body is not JSON.",
+            errors=[{"pointer": "", "rule": "json", "detail": f"{error.msg} (character {error.pos})"}],
+        ) from None
+    if body.count(b"[") + body.count(b"{") > MAX_JSON_DEPTH and _depth(value) > MAX_JSON_DEPTH:
+        raise Invalid(
+            "The body is nested too deeply.",
+            errors=[{"pointer": "", "rule": "depth", "detail": f"at most {MAX_JSON_DEPTH} levels"}],
+        )
+    return value
+
+
+def _depth(value: Any) -> int:
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        current, depth = waiting.pop()
+        deepest = max(deepest, depth)
+        if depth > MAX_JSON_DEPTH:
+            break
+        if isinstance(current, dict):
+            waiting.extend((item, depth + 1) for item in current.values() if isinstance(item, (dict, list)))
+        elif isinstance(current, list):
+            waiting.extend((item, depth + 1) for item in current if isinstance(item, (dict, list)))
+    return deepest
+
+
+def idempotency_key(request: Request) -> str:
+    """The key of a write: bare, or a quoted structured-field string. Raises ``MissingIdempotencyKey``."""
+    key = request.headers.get("idempotency-key", "").strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key:
+        raise MissingIdempotencyKey()
+    if len(key) > MAX_COMMAND_KEY_LENGTH or not key.isascii() or not key.isprintable():
+        raise MissingIdempotencyKey(
+            f"An Idempotency-Key has 1 to {MAX_COMMAND_KEY_LENGTH} printable ASCII characters.",
+            errors=[{"pointer": "Idempotency-Key", "rule": "format", "detail": "1 to 255 printable ASCII characters"}],
+        )
+    return key
+
+
+async def perform(
+    request: Request, principal: Principal, tenant_id: UUID, command: Command, status: int = 200
+) -> Response:
+    """Perform a command under the request's key and answer with its remembered outcome."""
+    context = new_context(
+        tenant_id, idempotency_key(request), principal.actor, correlation_id=correlation_id(request)
+    )
+    try:
+        outcome = await services(request).performer.perform(command, context)
+    except TooMuch as error:
+        raise TooManyRequests(error.detail, **error.facts) from error
+    return respond(outcome, status)
+
+
+def respond(outcome: Outcome, status: int) -> Response:
+    """An outcome as it was, byte for byte, however often it is asked for."""
+    headers = {}
+    if outcome.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    if (position := outcome.position) is not None:
+        headers["Felix-Position"] = position
+    if outcome.accepted:
+        return Response(outcome.body, status, headers, JSON)
+    return problem(outcome.refusal, headers)
+
+
+def correlation_id(request: Request) -> UUID | None:
+    """A correlation id that the caller chose, if it is a UUID."""
+    given = request.headers.get("felix-correlation-id")
+    try:
+        return UUID(given) if given else None
+    except ValueError:
+        raise Invalid(
+            "Felix-Correlation-Id is not a UUID.",
+            errors=[{"pointer": "Felix-Correlation-Id", "rule": "uuid", "detail": "not a UUID"}],
+        ) from None
+
+
+async def tenant_of(request: Request) -> tuple[Principal, UUID]:
+    """Who asks, and for which tenant: a client's key knows its tenant, a founder names one in ``Felix-Tenant``."""
+    principal = await services(request).authenticator.principal(request.headers.get("authorization"))
+    if principal.tenant_id is not None:
+        return principal, principal.tenant_id
+    named = request.headers.get("felix-tenant")
+    if not named:
+        raise Invalid(
+            "A founder's request names the tenant it is about in the Felix-Tenant header.",
+            errors=[{"pointer": "Felix-Tenant", "rule": "required", "detail": "short name or id of a tenant"}],
+        )
+    return principal, await services(request).authenticator.tenant_id(named)
+
+
+async def founder_of(request: Request) -> Principal:
+    """Who asks, if it is the founder. Raises ``Forbidden``."""
+    principal = await services(request).authenticator.principal(request.headers.get("authorization"))
+    if principal.role != "founder":
+        raise Forbidden("Only the founder may do this.")
+    return principal
+
+
+def command_from(command_class: type[Command], body: Any, path: dict[str, str]) -> Command:
+    """Validate a command. What is wrong in the path is ``NotFound``: no such thing can exist."""
+    if not isinstance(body, dict):
+        raise Invalid(
+            "The body is not a JSON object.", errors=[{"pointer": "", "rule": "object", "detail": "not an object"}]
+        )
+    if clash := path.keys() & body.keys():
+        raise Invalid(
+            "The body repeats what the path says.",
+            errors=[{"pointer": f"/{name}", "rule": "path", "detail": "is in the path"} for name in sorted(clash)],
+        )
+    try:
+        return command_class.model_validate(body | path)
+    except ValidationError as error:
+        for entry in error.errors(include_url=False, include_context=False, include_input=False):
+            if entry["loc"] and entry["loc"][0] in path:
+                raise missing(str(entry["loc"][0]), path[str(entry["loc"][0])]) from None
+        raise invalid(error, skip=frozenset(path)) from None
+
+
+def missing(parameter: str, value: str) -> NotFound:
+    """Exactly what the lane says of a thing of this kind that does not exist, or not here."""
+    kind = {"account_id": "token account"}.get(parameter, parameter.removesuffix("_id").replace("_", " "))
+    return NotFound(f"There is no {kind} {value}.", id=value)
+
+
+async def fresh(request: Request, partition: int, *projections: str) -> None:
+    """Wait until the read models have seen the position that the caller asks for. Raises ``Unavailable``."""
+    wanted = request.headers.get("felix-min-position") or request.query_params.get("after")
+    if not wanted:
+        return
+    named, _, position = wanted.partition(":")
+    if not (named.isdecimal() and position.isdecimal() and len(wanted) < 40):
+        raise Invalid(
+            "A position looks like 2:1234.",
+            errors=[{"pointer": "Felix-Min-Position", "rule": "position", "detail": "<partition>:<position>"}],
+        )
+    if int(named) == partition:
+        found = services(request)
+        await wait_until(
+            found.reads, list(projections), partition, int(position), timeout_s=found.read_timeout_s
+        )
+
+
+def page(request: Request) -> tuple[int, int]:
+    """``cursor`` and ``limit`` of a list."""
+    return integer(request, "cursor", 0, 0, 2**63 - 1), integer(request, "limit", 100, 1, MAX_PAGE)
+
+
+def integer(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number from the query string."""
+    given = request.query_params.get(name)
+    if given is None:
+        return default
+    if given.isascii() and given.removeprefix("-").isdecimal() and len(given) < 21 and least <= int(given) <= most:
+        return int(given)
+    raise Invalid(
+        f"{name} is not a whole number from {least} to {most}.",
+        errors=[{"pointer": f"?{name}", "rule": "integer", "detail": f"from {least} to {most}"}],
+    )

@@ -1,0 +1,209 @@
+"""Token accounts over HTTP: every write is one command, every read one question to a read model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from felix.api import documents, examples
+from felix.api.http import (
+    answer,
+    command_from,
+    fresh,
+    guarded,
+    missing,
+    page,
+    perform,
+    read_json,
+    services,
+    tenant_of,
+)
+from felix.api.replay import account_in_the_past, moment
+from felix.domain.base import Command
+from felix.domain.errors import Forbidden
+from felix.domain.ledger import messages as m
+from felix.projections import balances, token_transactions
+
+router = APIRouter(tags=["token accounts"])
+ACCOUNT = "/v1/token-accounts/{account_id}"
+
+
+def writes(
+    path: str, command_class: type[Command], *, status: int = 200, founder: bool = False, router: APIRouter = router
+) -> None:
+    """Add an endpoint that performs a command. Path parameters become fields of the command of the same name."""
+    in_path = frozenset(part[1:-1] for part in path.split("/") if part.startswith("{"))
+
+    async def endpoint(request: Request) -> Response:
+        principal, tenant_id = await tenant_of(request)
+        if founder and principal.role != "founder":
+            raise Forbidden("Only the founder may do this.")
+        command = command_from(command_class, await read_json(request), request.path_params)
+        return await perform(request, principal, tenant_id, command, status)
+
+    asked, answered = examples.WRITES[command_class.__name__]
+    name = command_class.command_name.partition(".")[2]
+    router.add_api_route(
+        path,
+        guarded(endpoint),
+        methods=["POST"],
+        status_code=status,
+        name=name,
+        operation_id=name,
+        summary=(command_class.__doc__ or name).strip().splitlines()[0],
+        description=(command_class.__doc__ or "").strip() + ("\n\nFounder only." if founder else ""),
+        response_class=Response,
+        openapi_extra=documents.write(command_class, in_path, asked, status, answered),
+        responses={},
+    )
+
+
+writes("/v1/token-accounts", m.OpenTokenAccount, status=201)
+writes(f"{ACCOUNT}/close", m.CloseTokenAccount)
+writes(f"{ACCOUNT}/freeze", m.FreezeTokenAccount, founder=True)
+writes(f"{ACCOUNT}/unfreeze", m.UnfreezeTokenAccount, founder=True)
+writes(f"{ACCOUNT}/grants", m.GrantTokens, status=201, founder=True)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/expire", m.ExpireLot, founder=True)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/void", m.VoidLot, founder=True)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/extend", m.ExtendLot, founder=True)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/freeze", m.FreezeLot, founder=True)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/unfreeze", m.UnfreezeLot, founder=True)
+writes(f"{ACCOUNT}/holds", m.HoldTokens, status=201)
+writes(f"{ACCOUNT}/holds/{{hold_id}}/capture", m.CaptureHold)
+writes(f"{ACCOUNT}/holds/{{hold_id}}/release", m.ReleaseHold)
+writes(f"{ACCOUNT}/holds/{{hold_id}}/extend", m.ExtendHold)
+writes(f"{ACCOUNT}/debits", m.DebitTokens, status=201)
+writes(f"{ACCOUNT}/debits/{{debit_id}}/reversals", m.ReverseDebit, status=201, founder=True)
+writes(f"{ACCOUNT}/transfers", m.TransferTokens, status=201)
+writes(f"{ACCOUNT}/credit-limit", m.SetCreditLimit, founder=True)
+writes(f"{ACCOUNT}/spend-caps", m.SetSpendCap, status=201)
+writes(f"{ACCOUNT}/spend-caps/{{cap_id}}/remove", m.RemoveSpendCap)
+writes(f"{ACCOUNT}/adjustments", m.ProposeAdjustment, status=201, founder=True)
+writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/approvals", m.ApproveAdjustment, status=201, founder=True)
+writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/rejections", m.RejectAdjustment, status=201, founder=True)
+
+
+def reads(
+    path: str, example: Any, *parameters: dict[str, Any], router: APIRouter = router, problems: tuple[int, ...] = ()
+) -> Any:
+    """Add an endpoint that answers from a read model; the decorated function's docstring is its description."""
+
+    def add(endpoint: Any) -> Any:
+        router.add_api_route(
+            path,
+            guarded(endpoint),
+            methods=["GET"],
+            name=endpoint.__name__,
+            operation_id=endpoint.__name__,
+            summary=endpoint.__doc__.strip().splitlines()[0],
+            description=endpoint.__doc__.strip(),
+            response_class=Response,
+            openapi_extra=documents.read(example, *parameters, problems=problems or (400, 403, 404, 422)),
+        )
+        return endpoint
+
+    return add
+
+
+@reads("/v1/token-accounts", examples.ACCOUNTS, *documents.PAGE)
+async def list_token_accounts(request: Request) -> Response:
+    """The tenant's accounts with their balances."""
+    _, tenant_id = await tenant_of(request)
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "balances")
+    cursor, limit = page(request)
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        return answer(await balances.accounts(tx, cursor, limit))
+
+
+@reads(
+    ACCOUNT,
+    examples.ACCOUNT,
+    documents.query("at_position", "The account as it was at this position of its partition.", type="string"),
+    documents.query("as_of", "The account as of this moment (RFC 3339), past or future.", type="string"),
+)
+async def show_token_account(request: Request) -> Response:
+    """One account: balance, status, lots and holds, now or at another position or moment."""
+    _, tenant_id = await tenant_of(request)
+    account_id = request.path_params["account_id"]
+    partition = services(request).partition_of(tenant_id)
+    if "at_position" in request.query_params or "as_of" in request.query_params:
+        return answer(await account_in_the_past(request, tenant_id, partition, account_id))
+    await fresh(request, partition, "balances")
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        found = await balances.account(tx, account_id)
+    if found is None:
+        raise missing("account_id", account_id)
+    return answer(found)
+
+
+@reads(f"{ACCOUNT}/lots", examples.LOTS)
+async def list_lots(request: Request) -> Response:
+    """The account's lots in the order in which they are spent."""
+    _, tenant_id = await tenant_of(request)
+    account_id = request.path_params["account_id"]
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "balances")
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        if await balances.account(tx, account_id) is None:
+            raise missing("account_id", account_id)
+        return answer({"data": await balances.lots(tx, account_id)})
+
+
+@reads(f"{ACCOUNT}/holds", examples.HOLDS)
+async def list_holds(request: Request) -> Response:
+    """The account's open holds."""
+    _, tenant_id = await tenant_of(request)
+    account_id = request.path_params["account_id"]
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "balances")
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        if await balances.account(tx, account_id) is None:
+            raise missing("account_id", account_id)
+        return answer({"data": await balances.holds(tx, account_id)})
+
+
+@reads(f"{ACCOUNT}/transactions", examples.TRANSACTIONS, *documents.PAGE)
+async def list_transactions(request: Request) -> Response:
+    """The account's journal: every transaction with its postings, oldest first."""
+    _, tenant_id = await tenant_of(request)
+    account_id = request.path_params["account_id"]
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "balances", "token_transactions")
+    cursor, limit = page(request)
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        if await balances.account(tx, account_id) is None:
+            raise missing("account_id", account_id)
+        return answer(await token_transactions.transactions(tx, account_id, cursor, limit))
+
+
+@reads(
+    f"{ACCOUNT}/statements",
+    examples.STATEMENT,
+    documents.query("from", "First moment (RFC 3339); default: the beginning.", type="string"),
+    documents.query("to", "Moment after the last (RFC 3339); default: now.", type="string"),
+)
+async def show_statement(request: Request) -> Response:
+    """Opening balance, movements and closing balance of a period."""
+    _, tenant_id = await tenant_of(request)
+    account_id = request.path_params["account_id"]
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "balances", "token_transactions")
+    since, until = moment(request, "from"), moment(request, "to")
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        if await balances.account(tx, account_id) is None:
+            raise missing("account_id", account_id)
+        return answer(await token_transactions.statement(tx, account_id, since, until))
+
+
+@reads("/v1/trial-balance", examples.TRIAL_BALANCE)
+async def show_trial_balance(request: Request) -> Response:
+    """The sum of every ledger account of the tenant; they add up to zero, per asset, at every position."""
+    _, tenant_id = await tenant_of(request)
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "token_transactions")
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        return answer(await token_transactions.trial_balance(tx))

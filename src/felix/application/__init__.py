@@ -1,0 +1,1 @@
+"""The application performs: commands run in lanes, batched, each batch one transaction."""

@@ -1,0 +1,387 @@
+"""A lane performs the commands of one partition: everything that is waiting, in one transaction, in arrival order.
+
+While a commit is under way the next batch gathers, so batching grows with load and costs nothing when idle. One
+thread a lane; several processes on the same partition take turns at its head and drop what they remembered when it
+moved without them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+from uuid import UUID
+
+from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields
+from felix.application.unit_of_work import Handler, not_found
+from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
+from felix.domain.errors import CommandInProgress, CommandKeyReused, Corrupt, FelixError, TooMuch, Unavailable
+from felix.eventstore.mapper import canonical_json, decode_state, domain_event, encode_state, stored_name
+from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, fold, snapshot_of
+
+log = logging.getLogger("felix.lane")
+A = TypeVar("A", bound=FelixAggregate)
+
+#: Commands of one batch, and usage items of one batch: bounds on how long a partition's head is held.
+MAX_BATCH_COMMANDS = 512
+MAX_BATCH_WEIGHT = 4_000
+#: Commands that may wait in one lane; beyond, callers are told to come back.
+MAX_WAITING = 10_000
+#: Aggregates a lane keeps in memory; the oldest quarter goes when there are more.
+MAX_REMEMBERED = 20_000
+#: Events after the last snapshot at which a new one is stored: at about 15 µs an event, 15 ms of replay.
+SNAPSHOT_EVERY = 1_000
+#: What a defect in a handler raises. It fails that one command and leaves nothing behind.
+DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+class DefectFound(Corrupt):
+    """A defect in Felix stopped this command; nothing was changed."""
+
+
+@dataclass(slots=True)
+class Submission:
+    """A command in a lane, with the future that its caller awaits."""
+
+    command: Command
+    context: CommandContext
+    handler: Handler
+    fingerprint: bytes
+    future: Any
+    loop: asyncio.AbstractEventLoop | None
+    weight: int = 1
+    answer: Outcome | FelixError | None = None
+
+
+class Lane:
+    """The one writer of a partition in this process."""
+
+    def __init__(self, partition_log: PartitionLog, *, committed: Callable[[int, int], None] | None = None) -> None:
+        """``committed(partition, position)`` is called after each commit, outside the transaction."""
+        self.partition = partition_log.partition
+        self._log = partition_log
+        self._committed = committed
+        self._queue: SimpleQueue[Submission | None] = SimpleQueue()
+        self._held_back: Submission | None = None
+        self._running: set[tuple[UUID, str]] = set()
+        self._guard = threading.Lock()
+        self._closed = False
+        self._remembered: dict[str, FelixAggregate] = {}
+        self._snapshots: dict[str, int] = {}
+        self._sequences: dict[UUID, int] = {}
+        self._head = -1
+        self._thread = threading.Thread(target=self._run, name=f"lane-{self.partition}", daemon=True)
+        self._thread.start()
+
+    def submit(self, submission: Submission) -> None:
+        """Put a command in the queue. Raises :class:`TooMuch`, :class:`CommandInProgress`, :class:`Unavailable`."""
+        key = (submission.context.tenant_id, submission.context.command_key)
+        with self._guard:
+            if self._closed:
+                raise Unavailable("Felix is shutting down; the same key can be used again.", retry_after_s=2)
+            if key in self._running:
+                raise CommandInProgress(retry_after_s=1)
+            if len(self._running) >= MAX_WAITING:
+                raise TooMuch("Too many commands are waiting; try again with the same key.", retry_after_s=1)
+            self._running.add(key)
+            self._queue.put(submission)
+
+    def close(self) -> None:
+        """Finish what is waiting, then stop."""
+        with self._guard:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self._log.close()
+
+    def _run(self) -> None:
+        while (batch := self._gather()) is not None:
+            try:
+                self._perform(batch)
+            except FelixError as error:
+                self._forget()
+                self._log.rollback()
+                for submission in batch:
+                    submission.answer = error
+            except DEFECTS:
+                log.exception("a batch failed", extra={"partition": self.partition})
+                self._forget()
+                self._log.close()
+                for submission in batch:
+                    submission.answer = DefectFound()
+            self._answer(batch)
+
+    def _gather(self) -> list[Submission] | None:
+        first, self._held_back = self._held_back or self._queue.get(), None
+        if first is None:
+            return None
+        batch, weight = [first], first.weight
+        while len(batch) < MAX_BATCH_COMMANDS:
+            try:
+                following = self._queue.get_nowait()
+            except Empty:
+                break
+            if following is None:
+                self._queue.put(None)
+                break
+            if weight + following.weight > MAX_BATCH_WEIGHT:
+                self._held_back = following
+                break
+            batch.append(following)
+            weight += following.weight
+        return batch
+
+    def _answer(self, batch: list[Submission]) -> None:
+        with self._guard:
+            for submission in batch:
+                self._running.discard((submission.context.tenant_id, submission.context.command_key))
+        loops: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
+        for submission in batch:
+            if submission.loop is None:
+                _settle(submission)
+            else:
+                loops.setdefault(submission.loop, []).append(submission)
+        for loop, submissions in loops.items():
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle_all, submissions)
+
+    def _forget(self) -> None:
+        self._head = -1
+        self._remembered.clear()
+        self._snapshots.clear()
+        self._sequences.clear()
+
+    def _open(self, keys: list[tuple[UUID, str]]) -> dict[tuple[UUID, str], CommandOutcome]:
+        """Open the batch; one more try on a fresh connection, because a kept one may have died while idle."""
+        try:
+            head, known = self._log.open_batch(keys)
+        except Unavailable:
+            self._forget()
+            head, known = self._log.open_batch(keys)
+        if head != self._head:
+            self._forget()
+            self._head = head
+        return known
+
+    def _perform(self, batch: list[Submission]) -> None:
+        known = self._open([(s.context.tenant_id, s.context.command_key) for s in batch])
+        work = _Batch(self._log, self._head, self._remembered, self._snapshots)
+        outcomes: list[CommandOutcome] = []
+        for submission in batch:
+            earlier = known.get((submission.context.tenant_id, submission.context.command_key))
+            if earlier is not None:
+                submission.answer = _replay(submission, earlier, self.partition)
+            else:
+                outcome = work.decide(submission)
+                if outcome is not None:
+                    outcomes.append(outcome)
+        if not outcomes:
+            self._log.rollback()
+            return
+        missing = {event.tenant_id for event in work.events} - self._sequences.keys()
+        if missing:
+            self._sequences.update(self._log.last_tenant_sequences(list(missing)))
+        self._head = self._log.commit(work.events, self._sequences, outcomes, work.due_snapshots(SNAPSHOT_EVERY))
+        if len(self._remembered) > MAX_REMEMBERED:
+            for stream in list(self._remembered)[: MAX_REMEMBERED // 4]:
+                del self._remembered[stream]
+                self._snapshots.pop(stream, None)
+        if work.events and self._committed is not None:
+            self._committed(self.partition, self._head)
+
+
+class _Batch:
+    """The commands of one transaction, decided one after the other against the same memory."""
+
+    def __init__(
+        self, partition_log: PartitionLog, head: int, remembered: dict[str, FelixAggregate], snapshots: dict[str, int]
+    ) -> None:
+        self.events: list[NewEvent] = []
+        self.partition = partition_log.partition
+        self._log = partition_log
+        self._head = head
+        self._remembered = remembered
+        self._snapshots = snapshots
+        self._changed: dict[str, FelixAggregate] = {}
+        self._usage: set[bytes] = set()
+
+    def decide(self, submission: Submission) -> CommandOutcome | None:
+        """Let a command decide; returns what to remember, or None when it failed in a way that is not."""
+        context = submission.context
+        unit = _Unit(self, context)
+        error: FelixError | None = None
+        try:
+            body = canonical_json(submission.handler(submission.command, unit))
+        except DETERMINISTIC as refusal:
+            error = refusal
+            body = canonical_json(refusal.record())
+        except Unavailable:
+            raise
+        except FelixError as failure:
+            submission.answer = failure
+            unit.undo()
+            return None
+        except DEFECTS:
+            log.exception("a command failed", extra={"command": submission.command.command_name})
+            submission.answer = DefectFound()
+            unit.undo()
+            return None
+        first = last = None
+        if error is not None:
+            unit.undo()
+        else:
+            before = len(self.events)
+            unit.collect()
+            if len(self.events) > before:
+                first, last = self._head + before + 1, self._head + len(self.events)
+        submission.answer = Outcome(error is None, body, self.partition, first, last)
+        return CommandOutcome(
+            context.tenant_id, context.command_key, submission.command.command_name, context.actor, error is None,
+            first, last, context.at, submission.fingerprint, body,
+        )  # fmt: skip
+
+    def load(self, aggregate_class: type[A], stream: str) -> A | None:
+        """An aggregate from memory, or from the log and the events of this batch."""
+        remembered = self._remembered.get(stream)
+        if remembered is None:
+            loaded = self._log.load(aggregate_class, stream)
+            remembered, snapshot = loaded if loaded is not None else (None, 0)
+            for event in self.events:
+                if event.stream == stream:
+                    remembered = fold(
+                        remembered, event.type, event.state, stream, event.version, event.recorded_at, event.event_id
+                    )
+            if remembered is None:
+                return None
+            self._remembered[stream] = remembered
+            self._snapshots[stream] = snapshot
+        if not isinstance(remembered, aggregate_class):
+            raise Corrupt(f"{stream} is not a {aggregate_class.__name__}.", stream=stream)
+        return remembered
+
+    def add(self, aggregate: FelixAggregate) -> None:
+        self._remembered[aggregate.id] = aggregate
+        self._snapshots[aggregate.id] = 0
+
+    def forget(self, aggregate: FelixAggregate) -> None:
+        self._remembered.pop(aggregate.id, None)
+        self._changed.pop(aggregate.id, None)
+
+    def append(self, aggregate: FelixAggregate, context: CommandContext, metadata: bytes, keys: dict[int, bytes]) -> None:
+        stream, tenant_id, actor, command_key = aggregate.id, context.tenant_id, context.actor, context.command_key
+        append = self.events.append
+        for event in aggregate.pending_events:
+            key = keys.get(id(event)) if keys else None
+            if key is not None:
+                self._usage.add(key)
+            append(
+                NewEvent(
+                    tenant_id, stream, event.originator_version, stored_name(type(event)), event.event_id,
+                    event.timestamp, command_key, actor, metadata, encode_state(event), key,
+                )  # fmt: skip
+            )
+        aggregate.pending_events.clear()
+        self._changed[stream] = aggregate
+
+    def known_usage(self, keys: list[bytes]) -> set[bytes]:
+        known = self._log.known_dedupe_keys(keys)
+        return known | self._usage.intersection(keys) if self._usage else known
+
+    def event_at(self, stream: str, version: int) -> FelixEvent | None:
+        for event in self.events:
+            if event.stream == stream and event.version == version:
+                return domain_event(
+                    event.type, decode_state(event.type, event.state), stream, version,
+                    recorded_at=event.recorded_at, event_id=event.event_id,
+                )  # fmt: skip
+        return self._log.event_at(stream, version)
+
+    def due_snapshots(self, every: int) -> list[Any]:
+        due = []
+        for stream, aggregate in self._changed.items():
+            if aggregate.version - self._snapshots.get(stream, 0) >= every:
+                due.append(snapshot_of(aggregate, UUID(stream[:36])))
+                self._snapshots[stream] = aggregate.version
+        return due
+
+
+class _Unit:
+    """The :class:`~felix.application.unit_of_work.UnitOfWork` of one command."""
+
+    def __init__(self, batch: _Batch, context: CommandContext) -> None:
+        self.context = context
+        self.partition = batch.partition
+        self._batch = batch
+        self._touched: dict[str, FelixAggregate] = {}
+        self._usage_keys: dict[int, bytes] = {}
+
+    def find(self, aggregate_class: type[A], local_id: str) -> A | None:
+        stream = stream_name(self.context.tenant_id, aggregate_class.kind, local_id)
+        aggregate = self._batch.load(aggregate_class, stream)
+        if aggregate is not None:
+            self._touched[stream] = aggregate
+            aggregate.deciding(self.context)
+        return aggregate
+
+    def get(self, aggregate_class: type[A], local_id: str) -> A:
+        aggregate = self.find(aggregate_class, local_id)
+        if aggregate is None:
+            raise not_found(aggregate_class, local_id)
+        return aggregate
+
+    def add(self, aggregate: FelixAggregate) -> None:
+        self._touched[aggregate.id] = aggregate
+        self._batch.add(aggregate)
+
+    def event_at(self, aggregate: FelixAggregate, version: int) -> FelixEvent | None:
+        return self._batch.event_at(aggregate.id, version)
+
+    def known_usage(self, keys: list[bytes]) -> set[bytes]:
+        return self._batch.known_usage(keys)
+
+    def remember_usage(self, event: FelixEvent, key: bytes) -> None:
+        self._usage_keys[id(event)] = key
+
+    def collect(self) -> None:
+        """Move the new events of every touched aggregate into the batch."""
+        metadata = canonical_json(self.context.metadata())
+        for aggregate in self._touched.values():
+            if aggregate.pending_events:
+                self._batch.append(aggregate, self.context, metadata, self._usage_keys)
+
+    def undo(self) -> None:
+        """Leave no trace: what this command changed in memory is loaded again when it is next needed."""
+        for aggregate in self._touched.values():
+            if aggregate.pending_events:
+                self._batch.forget(aggregate)
+
+
+def _replay(submission: Submission, earlier: CommandOutcome, partition: int) -> Outcome | FelixError:
+    differing = conflicting_fields(earlier.fingerprint, submission.fingerprint)
+    if differing:
+        return CommandKeyReused(conflicting_fields=differing)
+    return Outcome(
+        earlier.accepted, earlier.outcome, partition, earlier.first_position, earlier.last_position, replayed=True
+    )
+
+
+def _settle(submission: Submission) -> None:
+    future: Future[Outcome] | asyncio.Future[Outcome] = submission.future
+    if future.done():
+        return
+    if isinstance(submission.answer, Outcome):
+        future.set_result(submission.answer)
+    else:
+        future.set_exception(submission.answer or DefectFound())
+
+
+def _settle_all(submissions: Iterable[Submission]) -> None:
+    for submission in submissions:
+        _settle(submission)

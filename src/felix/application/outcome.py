@@ -1,0 +1,66 @@
+"""What became of a command, and how two requests under one key are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from felix.domain.base import Command
+from felix.domain.errors import FelixError, Forbidden, Invalid, NotFound, Refused, recall
+from felix.eventstore.mapper import canonical_json
+
+#: Errors that depend on nothing but the command and the state it met: remembered under the key like an acceptance.
+DETERMINISTIC = (Refused, NotFound, Forbidden, Invalid)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The remembered end of a command. ``body`` is canonical JSON: the result, or the record of the refusal."""
+
+    accepted: bool
+    body: bytes
+    partition: int
+    first_position: int | None
+    last_position: int | None
+    replayed: bool = False
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The result of an accepted command. Raises the refusal of a refused one."""
+        if not self.accepted:
+            raise self.refusal
+        value: dict[str, Any] = orjson.loads(self.body)
+        return value
+
+    @property
+    def refusal(self) -> FelixError:
+        """The error of a refused command."""
+        return recall(orjson.loads(self.body))
+
+    @property
+    def position(self) -> str | None:
+        """``<partition>:<position>`` of the command's last event: wait for it to read your own write."""
+        return None if self.last_position is None else f"{self.partition}:{self.last_position}"
+
+
+def fingerprint(command: Command, tenant_id: UUID) -> bytes:
+    """A short hash of every field that was given, so that a mismatch can name the fields and tells nothing else."""
+    salt = tenant_id.bytes
+    hashes = {
+        name: blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=6, key=salt).hexdigest()
+        for name, value in command.fingerprint_fields().items()
+    }
+    hashes["command"] = command.command_name
+    return canonical_json(hashes)
+
+
+def conflicting_fields(first: bytes, second: bytes) -> list[str]:
+    """The names of the fields in which two fingerprints differ."""
+    if first == second:
+        return []
+    one, other = orjson.loads(first), orjson.loads(second)
+    return sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name))

@@ -1,0 +1,115 @@
+"""The commands of ``felix``, each loaded when it is used; and what becomes of an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Group
+
+from felix import __version__
+
+RUNNING = Group("Run Felix", sort_key=1)
+BOOKS = Group("Clients and tokens", sort_key=2)
+LOG = Group("Events and proof", sort_key=3)
+
+#: Name, where it is, its first sentence (which a test compares with the docstring: importing all of them takes longer
+#: than showing the help may take), and its group. ``None`` as place: a group of commands in felix.cli.<name>.
+COMMANDS: tuple[tuple[str, str, str, Group], ...] = (
+    ("up", "felix.cli.up:up", "Start Felix here and keep it running until Ctrl-C.", RUNNING),
+    ("demo", "felix.cli.demo:demo", "Make five synthetic tenants and let their apps use tokens until Ctrl-C.", RUNNING),
+    ("status", "felix.cli.status:status", "Say what runs, how far the log is, and whether Felix is ready.", RUNNING),
+    ("migrate", "felix.cli.migrate:migrate", "Bring the database and the read models up to date.", RUNNING),
+    ("bench", "felix.cli.bench:bench", "Measure throughput and latency on this machine.", RUNNING),
+    ("tenants", "felix.cli.tenants:app", "List clients and take new ones on board.", BOOKS),
+    ("keys", "felix.cli.keys:app", "Make, list and revoke API keys.", BOOKS),
+    ("tokens", "felix.cli.tokens:app", "Open token accounts, and grant, hold, debit and show tokens.", BOOKS),
+    ("usage", "felix.cli.usage:app", "Import usage from a file, and show what was used.", BOOKS),
+    ("meters", "felix.cli.meters:app", "Define meters and list them.", BOOKS),
+    ("rates", "felix.cli.rates:app", "Publish rate cards and show them.", BOOKS),
+    ("events", "felix.cli.events:app", "Show events and follow them.", LOG),
+    ("replay", "felix.cli.replay:replay", "Show a token account as it was, and every cause of its balance.", LOG),
+    ("verify", "felix.cli.verify:app", "Prove that what is stored is consistent.", LOG),
+)
+
+
+def make_app() -> App:
+    """The command line as a tree of commands."""
+    app = App(
+        name="felix",
+        help="Felix runs business apps for clients, paid in prepaid tokens, on an event-sourced ledger.",
+        help_epilogue="Settings are read from FELIX_… variables or a file .env; see .env.example.",
+        version=__version__,
+        help_format="plaintext",
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    for name, place, sentence, group in COMMANDS:
+        app.command(place, name=name, help=sentence, group=group)
+    app.command(_install_completion, name="completion", group=RUNNING)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and answer its exit code. Wrong usage leaves by ``SystemExit(2)``."""
+    app = make_app()
+    try:
+        result = app(list(arguments))
+    except BrokenPipeError:
+        # Whoever read our output has enough of it. Without this, Python complains once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except _named_errors() as error:
+        return _explain(error)
+    return result if isinstance(result, int) else 0
+
+
+def _install_completion() -> None:
+    """Install completion of commands and options for your shell."""
+    make_app().install_completion()
+
+
+def _named_errors() -> tuple[type[Exception], ...]:
+    """What is told in a sentence instead of a traceback. Evaluated only once something was raised."""
+    from pydantic import ValidationError
+
+    from felix.bootstrap import DATABASE_ERRORS
+    from felix.domain.errors import FelixError
+    from felix.embedded.errors import EmbeddedError
+
+    return (FelixError, EmbeddedError, ValidationError, *DATABASE_ERRORS)
+
+
+def _explain(error: Exception) -> int:
+    """Print what is the case, and the exit code for it."""
+    from pydantic import ValidationError
+
+    from felix.domain.errors import FelixError
+    from felix.embedded.errors import EmbeddedError
+
+    hint, code = "", type(error).__name__
+    if isinstance(error, ValidationError):
+        for entry in error.errors(include_url=False):
+            where = ".".join(str(part) for part in entry["loc"]) or error.title
+            _print_error(f"{where}: {entry['msg']}", "invalid")
+        return 2
+    if isinstance(error, EmbeddedError):
+        message, hint = error.message, error.hint
+    elif isinstance(error, FelixError):
+        message, code = error.detail, error.code
+        hint = str(error.facts.get("hint", ""))
+        known = [f"{name}: {value}" for name, value in error.facts.items() if name != "hint" and value is not None]
+        if known and not hint:
+            message += f" [{', '.join(known)}]"
+    else:
+        message, code = f"The database can't be reached: {str(error).strip()}", "unavailable"
+        hint = "Is `felix up` running on this data directory? `felix status` says more."
+    _print_error(message, code)
+    if hint:
+        print(f"hint:  {hint}", file=sys.stderr)
+    return 1
+
+
+def _print_error(message: str, code: str) -> None:
+    print(f"error: {message} ({code})", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Token accounts: lots, holds, debits, debt, caps and adjustments, in double entry."""

@@ -1,0 +1,1 @@
+"""Meters, rate cards, and the usage that they price."""

@@ -1,0 +1,1 @@
+"""Tenants: the clients whose apps Felix runs."""

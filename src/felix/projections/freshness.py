@@ -1,0 +1,52 @@
+"""Read your own writes: wait until the read models have retold what was just committed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+
+from felix.domain.errors import Unavailable
+from felix.projections.tenant_tx import ReadPool
+
+#: Pauses between two looks at the cursors: short at first, because most waits are over within a batch.
+FIRST_PAUSE_S, LAST_PAUSE_S = 0.005, 0.02
+
+
+class NotYetProjected(Unavailable):
+    """The read model has not retold this position yet; ask again in a moment."""
+
+
+async def wait_until(
+    pool: ReadPool, projections: str | Iterable[str], partition: int, position: int, timeout_s: float = 2.0
+) -> None:
+    """Return as soon as the projections have retold ``position``. Raises :class:`NotYetProjected` with the lag.
+
+    However many wait for a partition, one query at a time looks at its cursors.
+    """
+    names = [projections] if isinstance(projections, str) else list(projections)
+    deadline = time.monotonic() + timeout_s
+    pause = FIRST_PAUSE_S
+    while True:
+        cursors = await _cursors(pool, partition)
+        behind = {name: cursors.get(name, 0) for name in names if cursors.get(name, 0) < position}
+        if not behind:
+            return
+        if (left := deadline - time.monotonic()) <= 0:
+            raise NotYetProjected(
+                partition=partition,
+                position=position,
+                behind=behind,
+                lag_events=position - min(behind.values()),
+                waited_s=timeout_s,
+            )
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, LAST_PAUSE_S)
+
+
+async def _cursors(pool: ReadPool, partition: int) -> dict[str, int]:
+    asking = pool.asking.get(partition)
+    if asking is None:
+        asking = pool.asking[partition] = asyncio.ensure_future(pool.cursors(partition))
+        asking.add_done_callback(lambda _: pool.asking.pop(partition, None))
+    return await asyncio.shield(asking)
