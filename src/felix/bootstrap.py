@@ -20,6 +20,7 @@ from felix.api.http import Services
 from felix.application import handlers as _handlers
 from felix.application.performer import Performer
 from felix.domain.errors import NotFound, Unavailable
+from felix.eventstore import subscription
 from felix.eventstore.api_keys import hash_key, well_formed
 from felix.eventstore.connections import connect, role_url, writer_url
 from felix.eventstore.migrations import Migration, migrate, pending
@@ -110,9 +111,13 @@ def open_performer(
 ) -> Performer:
     """The write side."""
     url = endpoints.writer_url
-    return Performer(
-        lambda partition: PartitionLog(lambda: connect(url), partition), partition_of, committed=committed
-    )
+
+    def ring(partition: int, position: int) -> None:
+        subscription.ring(partition)
+        if committed is not None:
+            committed(partition, position)
+
+    return Performer(lambda partition: PartitionLog(lambda: connect(url), partition), partition_of, committed=ring)
 
 
 def open_read_pool(endpoints: Endpoints, *, max_size: int = 10) -> ReadPool:
@@ -143,7 +148,7 @@ def listen_to_doorbell(endpoints: Endpoints, heard: Callable[[int, int], None]) 
 def ensure_database(server_url: str, name: str) -> bool:
     """Make a database on a server of our own unless it exists; True when it was made."""
     with connect(server_url) as connection:
-        if connection.execute("select from pg_database where datname = %s", (name,)).fetchone():
+        if connection.execute("select from pg_database where datname = %s", (name,)).fetchone() is not None:
             return False
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
         return True

@@ -145,7 +145,7 @@ def test_json_lines_are_read_by_dotted_paths(tmp_path: Path) -> None:
         {"usage.in": 3, "id": "x", "usage": {"out": [0, 1]}, "who": {"account": "me"}, "t": "2026-01-01T00:00:00"},
         {"id": None, "usage": {"in": True, "out": [1, 1]}, "who": {"account": ACCOUNTS[2]}},
     ]
-    path = written(tmp_path / "a.jsonl", "\n".join([*map(json.dumps, lines), "", "[]", "{", '{"id": "9'] + ["null"]))
+    path = written(tmp_path / "a.jsonl", "\n".join([*map(json.dumps, lines), "", "[]", "{", '{"id": "9', "null"]))
     mapping = UsageMapping.of_options(
         ["llm.input_tokens=usage.in", "llm.output_tokens=usage.out.1", "account=who.account", "time=t"],
         id_column="id",

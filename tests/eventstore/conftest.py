@@ -38,7 +38,7 @@ def database(postgres_url: str, _template: str) -> Iterator[str]:
     """The admin URL of a fresh, migrated database with four partitions."""
     name = f"{_template}_{next(_numbers)}"
     with psycopg.connect(postgres_url, autocommit=True) as admin:
-        admin.execute(f"create database {name} template {_template} strategy file_copy")
+        admin.execute(f"create database {name} template {_template} strategy wal_log")
         yield make_conninfo(postgres_url, dbname=name)
         admin.execute(f"drop database {name} with (force)")
 

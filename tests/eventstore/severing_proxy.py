@@ -83,13 +83,18 @@ class SeveringProxy:
             cut(server)
 
     def _to_client(self, client: socket.socket, server: socket.socket, answers_pass: threading.Event) -> None:
+        tail = b""
         with suppress(OSError):
             while data := server.recv(65536):
                 if answers_pass.is_set():
                     client.sendall(data)
-                elif READY_OUTSIDE_A_TRANSACTION in data:
+                    continue
+                tail = (tail + data)[-len(READY_OUTSIDE_A_TRANSACTION) :]
+                if tail == READY_OUTSIDE_A_TRANSACTION:
                     break
-        cut(client)
+        # When the commit was kept back, the other pump decides when the client learns of it.
+        if answers_pass.is_set() or tail == READY_OUTSIDE_A_TRANSACTION:
+            cut(client)
         cut(server)
 
 

@@ -10,7 +10,7 @@ from lamps import ACME, stored, stream
 from severing_proxy import SeveringProxy, severing_proxy
 
 from felix.domain.errors import Unavailable, VersionConflict
-from felix.eventstore import postgres
+from felix.eventstore import appender, postgres
 from felix.eventstore.connections import connect, writer_url
 from felix.eventstore.partition_log import PartitionLog
 from felix.eventstore.postgres import FelixApplicationRecorder, FelixDatastore, FelixProcessRecorder
@@ -92,7 +92,7 @@ def test_the_same_words_of_another_writer_are_not_taken_for_ones_own(
 def test_while_the_database_stays_away_the_outcome_is_called_unknown(
     proxy: SeveringProxy, far: FelixDatastore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "SETTLE_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(appender, "SETTLE_TIMEOUT_S", 0.3)
     recorder = FelixApplicationRecorder(far)
     recorder.insert_events([stored(stream())])
     proxy.sever("before", meanwhile=proxy.close)

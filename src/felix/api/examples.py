@@ -174,9 +174,9 @@ TRANSACTIONS = {
     ],
     "next": 4,
 }
-STATEMENT = {"opening": {"available_mtok": 0}, "closing": {"available_mtok": 950_000}, "lines": []}
+STATEMENT = {"account_id": ACCOUNT_ID, "opening_mtok": 0, "closing_mtok": 950_000, "lines": [], "next": None}
 TRIAL_BALANCE = {
-    "accounts": [{"account": "issuance:purchased", "asset": "TOK", "amount": -1_000_000}],
+    "assets": {"TOK": {"issuance:purchased": -1_000_000, "lot": 950_000, "held": 50_000}},
     "totals": {"TOK": 0},
 }
 USAGE = {"data": [{"meter": "llm.input_tokens", "quantity": 4808, "amount_mtok": 7212, "debits": 1}]}

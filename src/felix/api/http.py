@@ -146,9 +146,7 @@ async def perform(
     request: Request, principal: Principal, tenant_id: UUID, command: Command, status: int = 200
 ) -> Response:
     """Perform a command under the request's key and answer with its remembered outcome."""
-    context = new_context(
-        tenant_id, idempotency_key(request), principal.actor, correlation_id=correlation_id(request)
-    )
+    context = new_context(tenant_id, idempotency_key(request), principal.actor, correlation_id=correlation_id(request))
     try:
         outcome = await services(request).performer.perform(command, context)
     except TooMuch as error:
@@ -241,14 +239,17 @@ async def fresh(request: Request, partition: int, *projections: str) -> None:
         )
     if int(named) == partition:
         found = services(request)
-        await wait_until(
-            found.reads, list(projections), partition, int(position), timeout_s=found.read_timeout_s
-        )
+        await wait_until(found.reads, list(projections), partition, int(position), timeout_s=found.read_timeout_s)
 
 
 def page(request: Request) -> tuple[int, int]:
     """``cursor`` and ``limit`` of a list."""
     return integer(request, "cursor", 0, 0, 2**63 - 1), integer(request, "limit", 100, 1, MAX_PAGE)
+
+
+def paged(rows: list[dict[str, Any]], limit: int, by: str) -> dict[str, Any]:
+    """A page and where the next one begins; ``next`` is null on the last page that is known to be the last."""
+    return {"data": rows, "next": rows[-1][by] if len(rows) == limit else None}
 
 
 def integer(request: Request, name: str, default: int, least: int, most: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -10,12 +12,16 @@ from starlette.responses import Response
 
 from felix.api import documents, examples
 from felix.api.http import (
+    MAX_PAGE,
+    Endpoint,
     answer,
     command_from,
     fresh,
     guarded,
+    integer,
     missing,
     page,
+    paged,
     perform,
     read_json,
     services,
@@ -29,6 +35,8 @@ from felix.projections import balances, token_transactions
 
 router = APIRouter(tags=["token accounts"])
 ACCOUNT = "/v1/token-accounts/{account_id}"
+BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+_BALANCE = ("available_mtok", "held_mtok", "frozen_mtok", "debt_mtok")
 
 
 def writes(
@@ -88,18 +96,19 @@ writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/rejections", m.RejectAdjustment
 
 def reads(
     path: str, example: Any, *parameters: dict[str, Any], router: APIRouter = router, problems: tuple[int, ...] = ()
-) -> Any:
+) -> Callable[[Endpoint], Endpoint]:
     """Add an endpoint that answers from a read model; the decorated function's docstring is its description."""
 
-    def add(endpoint: Any) -> Any:
+    def add(endpoint: Endpoint) -> Endpoint:
+        told = (endpoint.__doc__ or "").strip()
         router.add_api_route(
             path,
             guarded(endpoint),
             methods=["GET"],
             name=endpoint.__name__,
             operation_id=endpoint.__name__,
-            summary=endpoint.__doc__.strip().splitlines()[0],
-            description=endpoint.__doc__.strip(),
+            summary=told.splitlines()[0],
+            description=told,
             response_class=Response,
             openapi_extra=documents.read(example, *parameters, problems=problems or (400, 403, 404, 422)),
         )
@@ -108,15 +117,22 @@ def reads(
     return add
 
 
-@reads("/v1/token-accounts", examples.ACCOUNTS, *documents.PAGE)
+@reads(
+    "/v1/token-accounts",
+    examples.ACCOUNTS,
+    documents.query("cursor", "`next` of the page before.", type="string"),
+    documents.PAGE[1],
+)
 async def list_token_accounts(request: Request) -> Response:
     """The tenant's accounts with their balances."""
     _, tenant_id = await tenant_of(request)
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances")
-    cursor, limit = page(request)
+    cursor = request.query_params.get("cursor", "")
+    limit = integer(request, "limit", 100, 1, MAX_PAGE)
     async with services(request).reads.tenant(tenant_id, partition) as tx:
-        return answer(await balances.accounts(tx, cursor, limit))
+        found = await balances.accounts(tx, cursor, limit)
+    return answer(paged([_shown(row) for row in found], limit, "account_id"))
 
 
 @reads(
@@ -137,7 +153,14 @@ async def show_token_account(request: Request) -> Response:
         found = await balances.account(tx, account_id)
     if found is None:
         raise missing("account_id", account_id)
-    return answer(found)
+    return answer(_shown(found))
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the read model in the shape in which a replayed account is shown."""
+    shown = dict(row)
+    shown["balance"] = {name: shown.pop(name) for name in _BALANCE}
+    return shown
 
 
 @reads(f"{ACCOUNT}/lots", examples.LOTS)
@@ -177,7 +200,8 @@ async def list_transactions(request: Request) -> Response:
     async with services(request).reads.tenant(tenant_id, partition) as tx:
         if await balances.account(tx, account_id) is None:
             raise missing("account_id", account_id)
-        return answer(await token_transactions.transactions(tx, account_id, cursor, limit))
+        found = await token_transactions.transactions(tx, account_id, cursor, limit, "oldest")
+    return answer(paged(found, limit, "position"))
 
 
 @reads(
@@ -185,6 +209,7 @@ async def list_transactions(request: Request) -> Response:
     examples.STATEMENT,
     documents.query("from", "First moment (RFC 3339); default: the beginning.", type="string"),
     documents.query("to", "Moment after the last (RFC 3339); default: now.", type="string"),
+    *documents.PAGE,
 )
 async def show_statement(request: Request) -> Response:
     """Opening balance, movements and closing balance of a period."""
@@ -192,11 +217,13 @@ async def show_statement(request: Request) -> Response:
     account_id = request.path_params["account_id"]
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances", "token_transactions")
-    since, until = moment(request, "from"), moment(request, "to")
+    since = moment(request, "from") or BEGINNING
+    until = moment(request, "to") or datetime.now(UTC)
+    cursor, limit = page(request)
     async with services(request).reads.tenant(tenant_id, partition) as tx:
         if await balances.account(tx, account_id) is None:
             raise missing("account_id", account_id)
-        return answer(await token_transactions.statement(tx, account_id, since, until))
+        return answer(await token_transactions.statement(tx, account_id, since, until, cursor, limit))
 
 
 @reads("/v1/trial-balance", examples.TRIAL_BALANCE)
@@ -206,4 +233,5 @@ async def show_trial_balance(request: Request) -> Response:
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "token_transactions")
     async with services(request).reads.tenant(tenant_id, partition) as tx:
-        return answer(await token_transactions.trial_balance(tx))
+        sums = await token_transactions.trial_balance(tx)
+    return answer({"assets": sums, "totals": {asset: sum(amounts.values()) for asset, amounts in sums.items()}})

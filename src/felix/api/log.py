@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from felix.api import documents, examples
-from felix.api.http import answer, page, services, tenant_of
+from felix.api.http import answer, page, paged, services, tenant_of
 from felix.api.ledger import reads
 from felix.api.replay import moment
 from felix.domain.errors import NotFound
@@ -34,18 +34,17 @@ async def list_events(request: Request) -> Response:
     chosen = request.query_params
     since, until = moment(request, "since"), moment(request, "until")
     async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
-        return answer(
-            await event_log.events(
-                tx,
-                cursor,
-                limit,
-                type=chosen.get("type"),
-                stream=chosen.get("stream"),
-                actor=chosen.get("actor"),
-                since=since,
-                until=until,
-            )
+        found = await event_log.events(
+            tx,
+            cursor,
+            limit,
+            type=chosen.get("type"),
+            stream=chosen.get("stream"),
+            actor=chosen.get("actor"),
+            since=since,
+            until=until,
         )
+    return answer(paged(found, limit, "tenant_sequence"))
 
 
 @reads("/v1/streams/{stream}/events", examples.EVENTS, *documents.PAGE, router=router)
@@ -56,9 +55,9 @@ async def list_stream_events(request: Request) -> Response:
     stream = request.path_params["stream"]
     async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
         found = await event_log.stream_events(tx, stream, cursor, limit)
-    if not found["data"] and cursor == 0:
+    if not found and cursor == 0:
         raise NotFound(f"There is no stream {stream}.", id=stream)
-    return answer(found)
+    return answer(paged(found, limit, "version"))
 
 
 @reads("/v1/commands/{command_key}", examples.COMMAND, router=router)

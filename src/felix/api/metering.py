@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from felix.api.http import (
     services,
     tenant_of,
 )
-from felix.api.ledger import ACCOUNT, reads, writes
+from felix.api.ledger import ACCOUNT, BEGINNING, reads, writes
 from felix.api.replay import moment
 from felix.application.performer import new_context
 from felix.domain.base import Command
@@ -53,7 +54,9 @@ async def post_usage_batch(request: Request) -> Response:
         if unknown := body.keys() - {"events", "rate_card_id"}:
             raise Invalid(
                 "The body has fields that Felix does not know.",
-                errors=[{"pointer": f"/{name}", "rule": "extra_forbidden", "detail": "unknown"} for name in sorted(unknown)],
+                errors=[
+                    {"pointer": f"/{name}", "rule": "extra_forbidden", "detail": "unknown"} for name in sorted(unknown)
+                ],
             )
         items, card = body.get("events"), body.get("rate_card_id", "default")
     if not isinstance(items, list) or not items:
@@ -149,9 +152,11 @@ router.add_api_route(
 @reads(
     "/v1/usage",
     examples.USAGE,
-    documents.query("from", "First day (RFC 3339 moment); default: the beginning.", type="string"),
-    documents.query("to", "Moment after the last; default: now.", type="string"),
-    documents.query("by", "Comma-separated: meter, app, model, person, day. Default: meter.", type="string"),
+    documents.query("from", "A moment of the first day (RFC 3339, UTC); default: the beginning.", type="string"),
+    documents.query("to", "A moment of the last day (RFC 3339, UTC); default: today.", type="string"),
+    documents.query(
+        "by", "Comma-separated: day, account_id, meter, app, model, person. Default: meter.", type="string"
+    ),
     documents.query("account_id", "Only this account.", type="string"),
     router=router,
 )
@@ -160,17 +165,12 @@ async def show_usage(request: Request) -> Response:
     _, tenant_id = await tenant_of(request)
     partition = services(request).partition_of(tenant_id)
     groups = [name for name in request.query_params.get("by", "meter").split(",") if name]
-    if not groups or not set(groups) <= set(usage.GROUPS):
-        raise Invalid(
-            "by names groups that Felix does not know.",
-            errors=[{"pointer": "?by", "rule": "enum", "detail": ", ".join(usage.GROUPS)}],
-        )
-    since, until = moment(request, "from"), moment(request, "to")
+    since = moment(request, "from") or BEGINNING
+    until = moment(request, "to") or datetime.now(UTC)
     await fresh(request, partition, "usage")
     async with services(request).reads.tenant(tenant_id, partition) as tx:
-        return answer(
-            {"data": await usage.usage(tx, since, until, groups, request.query_params.get("account_id"))}
-        )
+        found = await usage.usage(tx, since.date(), until.date(), groups, request.query_params.get("account_id"))
+    return answer({"data": found})
 
 
 @reads("/v1/meters", examples.METERS, router=router)

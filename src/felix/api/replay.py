@@ -46,9 +46,7 @@ def position_in(request: Request, name: str, partition: int) -> int | None:
     )
 
 
-async def account_in_the_past(
-    request: Request, tenant_id: UUID, partition: int, account_id: str
-) -> dict[str, Any]:
+async def account_in_the_past(request: Request, tenant_id: UUID, partition: int, account_id: str) -> dict[str, Any]:
     """The account at ``?at_position=`` or ``?as_of=``. A moment in the future is a forecast: lots expire, holds end."""
     position = position_in(request, "at_position", partition)
     as_of = moment(request, "as_of")

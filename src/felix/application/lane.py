@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields
@@ -113,7 +113,7 @@ class Lane:
             except DEFECTS:
                 log.exception("a batch failed", extra={"partition": self.partition})
                 self._forget()
-                self._log.close()
+                self._log.rollback()
                 for submission in batch:
                     submission.answer = DefectFound()
             self._answer(batch)
@@ -274,18 +274,29 @@ class _Batch:
         self._remembered.pop(aggregate.id, None)
         self._changed.pop(aggregate.id, None)
 
-    def append(self, aggregate: FelixAggregate, context: CommandContext, metadata: bytes, keys: dict[int, bytes]) -> None:
+    def append(
+        self, aggregate: FelixAggregate, context: CommandContext, metadata: bytes, keys: dict[int, bytes]
+    ) -> None:
         stream, tenant_id, actor, command_key = aggregate.id, context.tenant_id, context.actor, context.command_key
         append = self.events.append
-        for event in aggregate.pending_events:
+        for event in cast("list[FelixEvent]", aggregate.pending_events):
             key = keys.get(id(event)) if keys else None
             if key is not None:
                 self._usage.add(key)
             append(
                 NewEvent(
-                    tenant_id, stream, event.originator_version, stored_name(type(event)), event.event_id,
-                    event.timestamp, command_key, actor, metadata, encode_state(event), key,
-                )  # fmt: skip
+                    tenant_id,
+                    stream,
+                    event.originator_version,
+                    stored_name(type(event)),
+                    event.event_id,
+                    event.timestamp,
+                    command_key,
+                    actor,
+                    metadata,
+                    encode_state(event),
+                    key,
+                )
             )
         aggregate.pending_events.clear()
         self._changed[stream] = aggregate

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 from uuid import UUID, SafeUUID
 
 from eventsourcing.domain import (
@@ -104,6 +104,8 @@ class FelixEvent(BaseModel, CanMutateAggregate[str]):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     TOPIC: ClassVar[str]
     class_version: ClassVar[int] = 1
+    #: Made by the thousand from values that were checked before: not validated again when it happens, only on read.
+    made_in_bulk: ClassVar[bool] = False
 
     originator_id: str
     originator_version: int
@@ -156,6 +158,17 @@ class FelixAggregate(BaseAggregate[str]):
     Event = FelixEvent
     kind: ClassVar[str]
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let each event add up once.
+
+        The library's class for decorated events calls the fold and then the ``apply`` above it, and that of
+        ``FelixEvent`` calls the fold as well; ``FelixEvent``'s alone is the faster one of the two.
+        """
+        super().__init_subclass__(**kwargs)
+        for value in vars(cls).values():
+            if isinstance(value, type) and issubclass(value, AbstractDecoratedFuncCaller):
+                value.apply = FelixEvent.apply  # type: ignore[attr-defined]
+
     def trigger_event(self, event_class: type[Any], **kwargs: Any) -> None:
         """Make the next event of this stream at the time, and with an id, of the command being decided."""
         context = self.__dict__.get("_context")
@@ -169,8 +182,14 @@ class FelixAggregate(BaseAggregate[str]):
         kwargs["originator_version"] = version
         kwargs["timestamp"] = at
         kwargs["event_id"] = context.next_id()
-        # What BaseModel.__init__ does, without the way through it: this runs once for every debit of a batch.
-        new_event = event_class.__pydantic_validator__.validate_python(kwargs)
+        if event_class.made_in_bulk:
+            new_event = object.__new__(event_class)
+            object.__setattr__(new_event, "__dict__", kwargs)
+            object.__setattr__(new_event, "__pydantic_fields_set__", set(kwargs))
+            object.__setattr__(new_event, "__pydantic_extra__", None)
+            object.__setattr__(new_event, "__pydantic_private__", None)
+        else:
+            new_event = event_class.__pydantic_validator__.validate_python(kwargs)
         new_event.apply(self)
         self._version = version
         self._modified_on = at
@@ -188,7 +207,7 @@ class FelixAggregate(BaseAggregate[str]):
             originator_topic=cls.TOPIC,  # type: ignore[attr-defined]
             **kwargs,
         )
-        aggregate: Self = event.mutate(None)
+        aggregate = cast(Self, event.mutate(None))
         aggregate._pending_events.append(event)
         return aggregate.deciding(context)
 

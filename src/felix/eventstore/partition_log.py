@@ -36,12 +36,14 @@ _KNOWN = (
 )
 _MOVE = "update felix.partitions set position = %s where partition = %s and position = %s"
 _INSERT_EVENTS = (
-    f"insert into felix.events ({rows.EVENT_COLUMNS}) select %s, * from unnest(%s::bigint[], %s::uuid[], %s::bigint[],"
+    f"insert into felix.events ({rows.EVENT_COLUMNS})"  # noqa: S608 constants; values are parameters
+    " select %s, * from unnest(%s::bigint[], %s::uuid[], %s::bigint[],"
     " %s::bigint[], %s::timestamptz[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::json[],"
     " %s::bytea[], %s::bytea[])"
 )
 _INSERT_COMMANDS = (
-    f"insert into felix.commands ({rows.COMMAND_COLUMNS}) select %s, * from unnest(%s::uuid[], %s::text[],"
+    f"insert into felix.commands ({rows.COMMAND_COLUMNS})"  # noqa: S608 constants; values are parameters
+    " select %s, * from unnest(%s::uuid[], %s::text[],"
     " %s::text[], %s::text[], %s::boolean[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[], %s::bytea[])"
 )
 _INSERT_SNAPSHOT = (
@@ -112,7 +114,7 @@ class CommandOutcome:
 
 @dataclass(slots=True)
 class NewSnapshot:
-    """An aggregate's state at a version. ``state`` is canonical JSON."""
+    """An aggregate's state at a version, in the order of the table's columns. ``state`` is canonical JSON."""
 
     tenant_id: UUID
     stream: str
@@ -137,9 +139,7 @@ class PartitionLog:
         self._connection: psycopg.Connection[Any] | None = None
         self._head = 0
 
-    def open_batch(
-        self, keys: Sequence[tuple[UUID, str]]
-    ) -> tuple[int, dict[tuple[UUID, str], CommandOutcome]]:
+    def open_batch(self, keys: Sequence[tuple[UUID, str]]) -> tuple[int, dict[tuple[UUID, str], CommandOutcome]]:
         """Begin a transaction, take the head, and look ``keys`` up.
 
         Returns the head's position and the outcomes already remembered (with ``type`` and ``actor`` left empty).
@@ -167,21 +167,21 @@ class PartitionLog:
         try:
             connection = self._ready()
             snapshot = connection.execute(
-                "select version, type, created_on, modified_on, state from felix.snapshots"
-                " where partition = %s and stream = %s order by version desc limit 1",
-                (self.partition, stream),
+                "select version, created_on, modified_on, state from felix.snapshots"
+                " where partition = %s and stream = %s and type = %s order by version desc limit 1",
+                (self.partition, stream, snapshot_type(aggregate_class)),
                 prepare=True,
             ).fetchone()
             aggregate: FelixAggregate | None = None
             at = 0
-            if snapshot is not None and snapshot[1] == snapshot_type(aggregate_class):
+            if snapshot is not None:
                 at = snapshot[0]
                 aggregate = aggregate_class.restore(
                     stream=stream,
                     version=at,
-                    created_on=snapshot[2],
-                    modified_on=snapshot[3],
-                    state=orjson.loads(snapshot[4]),
+                    created_on=snapshot[1],
+                    modified_on=snapshot[2],
+                    state=orjson.loads(snapshot[3]),
                 )
             for version, type_, event_id, recorded_at, state in connection.execute(
                 _SELECT_TAIL, (self.partition, stream, at), prepare=True, binary=True
@@ -259,7 +259,16 @@ class PartitionLog:
                 for s in snapshots:
                     connection.execute(
                         _INSERT_SNAPSHOT,
-                        (self.partition, s.tenant_id, s.stream, s.version, s.type, s.created_on, s.modified_on, s.state),
+                        (
+                            self.partition,
+                            s.tenant_id,
+                            s.stream,
+                            s.version,
+                            s.type,
+                            s.created_on,
+                            s.modified_on,
+                            s.state,
+                        ),
                     )
                 if events:
                     connection.execute(_MOVE, (head, self.partition, self._head), prepare=True)
@@ -329,9 +338,18 @@ class PartitionLog:
                 at_micros = rows.micros(at)
             packed.append(
                 event_row(
-                    partition, position, tenant_bytes[tenant_id], sequence, event.version, at_micros,
-                    event.event_id.bytes, event.stream.encode(), tail, event.state, event.dedupe_key,
-                )  # fmt: skip
+                    partition,
+                    position,
+                    tenant_bytes[tenant_id],
+                    sequence,
+                    event.version,
+                    at_micros,
+                    event.event_id.bytes,
+                    event.stream.encode(),
+                    tail,
+                    event.state,
+                    event.dedupe_key,
+                )
             )
         return packed
 

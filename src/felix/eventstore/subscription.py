@@ -69,6 +69,23 @@ def library_error(error: psycopg.Error) -> persistence.PersistenceError:
     return persistence.PersistenceError(str(error))
 
 
+@dataclass(frozen=True, eq=False)
+class ReadEvent(FelixStoredEvent):
+    """A stored event with its envelope, equal to a plain one of the same stream, version, topic and state."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, persistence.StoredEvent):
+            return NotImplemented
+        return (self.originator_id, self.originator_version, self.topic, self.state) == (
+            other.originator_id,
+            other.originator_version,
+            other.topic,
+            other.state,
+        )
+
+    __hash__ = persistence.StoredEvent.__hash__
+
+
 @dataclass(frozen=True)
 class FelixNotification(FelixStoredEvent, persistence.Notification):
     """The library's notification with the two envelope fields; ``id`` is the position in the partition."""

@@ -109,14 +109,19 @@ class BalanceChanges:
         elif type_ == "ledger.tokens_received":
             for lot in payload["lots"]:
                 self._grant(event, lot)
-        elif type_ == "ledger.debit_reversed" and payload["lot_id"]:
-            self._grant(event, payload, "restitution", payload["restitution_meters"], payload["restitution_mtok"])
-        elif type_ == "ledger.adjustment_applied" and payload["lot_id"]:
-            self._grant(event, payload, "goodwill", [], payload["amount_mtok"])
-        elif "hold" in type_ or type_ == "ledger.tokens_held":
-            self._hold(event, type_, payload)
-        elif "lot_id" in payload:
+        elif type_ == "ledger.debit_reversed":
+            if payload["lot_id"] is not None:
+                self._grant(event, payload, "restitution", payload["restitution_meters"], payload["restitution_mtok"])
+        elif type_ == "ledger.adjustment_applied":
+            if payload["lot_id"] is not None:
+                self._grant(event, payload, "goodwill", [], payload["amount_mtok"])
+        elif type_ == "ledger.tokens_clawed_back":
+            for lot_id, _, amount_mtok, _ in payload["frozen"]:
+                self.lot(event.tenant_id, event.local_id, lot_id).frozen -= amount_mtok
+        elif type_.startswith("ledger.lot_"):
             self._change_lot(event, type_, payload)
+        elif "hold_id" in payload:
+            self._hold(event, type_, payload)
 
     def _grant(
         self,
@@ -139,10 +144,6 @@ class BalanceChanges:
         lot.expires_at = made.get("expires_at")
 
     def _change_lot(self, event: RecordedEvent, type_: str, payload: dict[str, Any]) -> None:
-        if type_ == "ledger.tokens_clawed_back":
-            for lot_id, _, amount_mtok, _ in payload["frozen"]:
-                self.lot(event.tenant_id, event.local_id, lot_id).frozen -= amount_mtok
-            return
         lot = self.lot(event.tenant_id, event.local_id, payload["lot_id"])
         if type_ == "ledger.lot_extended":
             lot.extended, lot.expires_at = True, payload["expires_at"]

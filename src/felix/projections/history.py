@@ -39,13 +39,13 @@ async def aggregate_at(
     if last is None or last["version"] is None:
         return None
     snapshot = await tx.fetch_one(
-        "select version, type, created_on, modified_on, state from felix.snapshots where partition = %s"
-        " and tenant_id = %s and stream = %s and version <= %s order by version desc limit 1",
-        tx.partition, tx.tenant_id, stream, last["version"],
+        "select version, created_on, modified_on, state from felix.snapshots where partition = %s and tenant_id = %s"
+        " and stream = %s and type = %s and version <= %s order by version desc limit 1",
+        tx.partition, tx.tenant_id, stream, snapshot_type(aggregate_class), last["version"],
     )  # fmt: skip
     aggregate: Any = None
     version = 0
-    if snapshot is not None and snapshot["type"] == snapshot_type(aggregate_class):
+    if snapshot is not None:
         version = snapshot["version"]
         aggregate = aggregate_class.restore(
             stream=stream,

@@ -150,6 +150,8 @@ class PartitionRunner:
                 self._own(connection)
                 asked_at = now
             self._signal.clear()
+            if self._stopping:  # asked between the loop's condition and the line above
+                return
             group, limit = self._next_group(now)
             if group:
                 if self._fold_batch(connection, group, limit) < BATCH:

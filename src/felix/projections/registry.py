@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -39,47 +39,45 @@ know_all_events()
 PROJECTIONS: tuple[Projection, ...] = discover()
 
 
-def install(url: str, projections: Iterable[Projection] = PROJECTIONS, *, schema: str = "read") -> list[str]:
+def install(url: str, projections: Iterable[Projection] = PROJECTIONS) -> list[str]:
     """Make the tables of projections that are new or have a new version; the answer names them.
 
     Everything happens in one transaction: tables, isolation, and cursors at 0 for every partition. A runner of the
-    version before is fenced from then on, because its cursors have another version. Runs again at will.
-    ``url`` names a role that may take ``felix_owner`` on. Another ``schema`` than ``read`` gets tables only.
+    version before is fenced from then on, because its cursors have another version. Runs again at will, and has to
+    when partitions were added. ``url`` names a role that may take ``felix_owner`` on.
     """
     made = []
     with psycopg.connect(url) as connection:
         connection.execute("select pg_advisory_xact_lock(%s, %s)", _LOCK)
         connection.execute("set local role felix_owner")
         connection.execute("set local lock_timeout = '10s'")
-        connection.execute("select set_config('search_path', %s, true)", (schema,))
+        connection.execute("set local search_path = read")
         for projection in projections:
-            if not _is_installed(connection, projection, schema):
-                _make(connection, projection, schema)
+            if not _is_installed(connection, projection):
+                _make(connection, projection)
                 made.append(projection.name)
-            if schema == "read":
-                connection.execute(
-                    "insert into felix.cursors (projection, partition, version)"
-                    " select %s, partition, %s from felix.partitions on conflict do nothing",
-                    (projection.name, projection.version),
-                )
+            connection.execute(
+                "insert into felix.cursors (projection, partition, version)"
+                " select %s, partition, %s from felix.partitions on conflict do nothing",
+                (projection.name, projection.version),
+            )
     return made
 
 
-def _is_installed(connection: psycopg.Connection[Any], projection: Projection, schema: str) -> bool:
+def _is_installed(connection: psycopg.Connection[Any], projection: Projection) -> bool:
     row = connection.execute(
-        "select (select count(*) from pg_catalog.pg_tables where schemaname = %s and tablename = any(%s)),"
-        " (select count(*) filter (where version <> %s) from felix.cursors where projection = %s)",
-        (schema, list(projection.tables), projection.version, projection.name),
+        "select (select count(*) from pg_catalog.pg_tables where schemaname = 'read' and tablename = any(%s)),"
+        " (select count(*) from felix.cursors where projection = %s and version <> %s)",
+        (list(projection.tables), projection.name, projection.version),
     ).fetchone()
-    return row is not None and row[0] == len(projection.tables) and (row[1] == 0 or schema != "read")
+    return row == (len(projection.tables), 0)
 
 
-def _make(connection: psycopg.Connection[Any], projection: Projection, schema: str) -> None:
-    names: Sequence[sql.Identifier] = [sql.Identifier(schema, table) for table in projection.tables]
-    for name in names:
-        connection.execute(sql.SQL("drop table if exists {}").format(name))
+def _make(connection: psycopg.Connection[Any], projection: Projection) -> None:
+    tables = [sql.Identifier("read", table) for table in projection.tables]
+    for table in tables:
+        connection.execute(sql.SQL("drop table if exists {}").format(table))
     connection.execute(projection.ddl.encode())
-    for name in names:
-        connection.execute("select felix.isolate(%s::regclass)", (name.as_string(connection),))
-    if schema == "read":
-        connection.execute("delete from felix.cursors where projection = %s", (projection.name,))
+    for table in tables:
+        connection.execute("select felix.isolate(%s::regclass)", (table.as_string(connection),))
+    connection.execute("delete from felix.cursors where projection = %s", (projection.name,))

@@ -52,10 +52,8 @@ class ProjectionRunner:
         partitions: Iterable[int],
         *,
         poll_s: float = POLL_S,
-        schema: str = "read",
     ) -> None:
         self._url = projector_url
-        self._schema = schema
         self._poll_s = poll_s
         self._runners = {
             partition: PartitionRunner(self._connect, projections, partition) for partition in partitions
@@ -96,7 +94,7 @@ class ProjectionRunner:
         }
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return connect_projector(self._url, schema=self._schema)
+        return connect_projector(self._url)
 
     def _watch(self) -> None:
         failures = 0

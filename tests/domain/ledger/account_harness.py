@@ -13,12 +13,14 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from hypothesis import settings
+
 from felix.domain.base import DECISIONS, Command, CommandContext, FelixEvent
 from felix.domain.errors import FelixError
 from felix.domain.ledger import messages as m
 from felix.domain.ledger.postings import TOKEN, postings_of
+from felix.domain.ledger.reversals import debit_id_of
 from felix.domain.ledger.token_account import TokenAccount
-from hypothesis import settings
 
 TENANT = UUID(int=0x7E)
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,7 +33,7 @@ def examples(quick: int, **more: Any) -> settings:
     return settings(deadline=None, max_examples=settings().max_examples if deep else quick, **more)
 
 
-def through_json(event: FelixEvent, version: int) -> FelixEvent:
+def through_json(event: FelixEvent) -> FelixEvent:
     """The event as a store would give it back."""
     cls = getattr(TokenAccount, type(event).__name__)
     return cls.model_validate_json(event.model_dump_json())
@@ -66,7 +68,7 @@ class Purse:
         new = list(account.pending_events)
         account.pending_events.clear()
         for event in new:
-            self.replica = through_json(event, event.originator_version).mutate(self.replica)
+            self.replica = through_json(event).mutate(self.replica)
             postings = postings_of(event.TOPIC, state_of(event))
             sums: Counter[str] = Counter()
             for name, asset, amount in postings:
@@ -94,7 +96,9 @@ class Purse:
         undelivered: Counter[str] = Counter()
         for lot in account.book.lots.values():
             undelivered[lot.currency or ""] += lot.cost_minor - lot.recognised_minor
-        deferred = {asset: amount for (name, asset), amount in self.book.items() if name == "deferred_revenue" and amount}
+        deferred = {
+            asset: amount for (name, asset), amount in self.book.items() if name == "deferred_revenue" and amount
+        }
         assert deferred == {currency: amount for currency, amount in undelivered.items() if amount}
 
 
@@ -136,7 +140,7 @@ class Ledger:
         context.rewind()
         again = [self.purses[account_id].load() for account_id in account_ids]
         for account, account_id in zip(again, account_ids, strict=True):
-            vars(account).update(vars(account).__class__(TokenAccount.thaw(self.purses[account_id].replica.snapshot())))
+            vars(account).update(TokenAccount.thaw(self.purses[account_id].replica.snapshot()))
             account._deadlines = account._make_deadlines()
             account.deciding(context)
         try:
@@ -155,7 +159,9 @@ class Ledger:
         assert sum(purse.book["transfer", TOKEN] for purse in self.purses.values()) == 0
         return outcome
 
-    def do(self, command_class: type[Command], *, account: str | None = None, actor: str = "founder:ada", **fields: Any) -> Any:
+    def do(
+        self, command_class: type[Command], *, account: str | None = None, actor: str = "founder:ada", **fields: Any
+    ) -> Any:
         """Give a command that concerns one account; the answer is its outcome."""
         account_id = account or self.main
         command = command_class(account_id=account_id, **fields)
@@ -176,8 +182,6 @@ class Ledger:
         return debit
 
     def reverse(self, debit: Any, amount_mtok: int | None = None, account: str | None = None) -> dict[str, Any]:
-        from felix.domain.ledger.reversals import debit_id_of
-
         command = m.ReverseDebit(
             account_id=account or self.main, debit_id=debit_id_of(debit), amount_mtok=amount_mtok, reason="mistake"
         )

@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 from account_harness import Ledger, examples
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
 from felix.domain.errors import Corrupt, FelixError
 from felix.domain.ledger import limit_decisions
 from felix.domain.ledger import messages as m
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 METERS = ["x", "y", "z"]
 amounts = st.integers(1, 60)
@@ -110,9 +111,7 @@ class Accounts(RuleBasedStateMachine):
         between=st.sampled_from([None, m.VoidLot, m.FreezeLot]),
         pick=picks,
     )
-    def work(
-        self, who: int, amount: int, share: int, overshoot: str, seconds: int, between: Any, pick: int
-    ) -> None:
+    def work(self, who: int, amount: int, share: int, overshoot: str, seconds: int, between: Any, pick: int) -> None:
         """The whole life of a hold, with something happening to a lot in between."""
         if held := self.do(m.HoldTokens, who, amount_mtok=amount, meter="x", ttl_s=600):
             self.ledger.wait(seconds=seconds)
@@ -130,7 +129,12 @@ class Accounts(RuleBasedStateMachine):
     def extend_hold(self, who: int, pick: int, ttl: int) -> None:
         self.do(m.ExtendHold, who, hold_id=self.hold_of(who, pick), ttl_s=ttl)
 
-    @rule(who=accounts, pick=picks, amount=st.integers(0, 80), overshoot=st.sampled_from(["deny", "take_available", "debt"]))
+    @rule(
+        who=accounts,
+        pick=picks,
+        amount=st.integers(0, 80),
+        overshoot=st.sampled_from(["deny", "take_available", "debt"]),
+    )
     def capture(self, who: int, pick: int, amount: int, overshoot: str) -> None:
         self.do(m.CaptureHold, who, hold_id=self.hold_of(who, pick), amount_mtok=amount, overshoot=overshoot)
 
@@ -209,15 +213,28 @@ class Accounts(RuleBasedStateMachine):
 
     @rule(who=accounts, pick=picks, actor=actors)
     def approve(self, who: int, pick: int, actor: str) -> None:
-        self.do(m.ApproveAdjustment, who, adjustment_id=self.pick(list(self.ledger.account(self.ids[who]).adjustments), self.adjustments, pick), actor=actor)
+        self.do(
+            m.ApproveAdjustment,
+            who,
+            adjustment_id=self.pick(list(self.ledger.account(self.ids[who]).adjustments), self.adjustments, pick),
+            actor=actor,
+        )
 
     @rule(who=accounts, pick=picks, actor=actors)
     def reject(self, who: int, pick: int, actor: str) -> None:
-        self.do(m.RejectAdjustment, who, adjustment_id=self.pick(list(self.ledger.account(self.ids[who]).adjustments), self.adjustments, pick), reason="no", actor=actor)
+        self.do(
+            m.RejectAdjustment,
+            who,
+            adjustment_id=self.pick(list(self.ledger.account(self.ids[who]).adjustments), self.adjustments, pick),
+            reason="no",
+            actor=actor,
+        )
 
     @rule(who=accounts, ahead=waits)
     def foresee(self, who: int, ahead: int) -> None:
         """What ``balance_at`` says of a later moment is what the account books when it comes."""
+        if self.ledger.account(self.ids[who]).status == "closed":
+            return
         self.ledger.wait(seconds=ahead)
         foreseen = self.ledger.account(self.ids[who]).balance_at(self.ledger.now)
         assert self.ledger.do(m.BookExpiries, account=self.ids[who])["balance"] == foreseen

@@ -18,6 +18,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
 
+def utc_day(at: datetime) -> int:
+    """The number of the calendar day in UTC, whatever zone a driver has put on the moment."""
+    return at.astimezone(UTC).toordinal()
+
+
 @dataclass(slots=True)
 class Cap:
     """One limit and what has been counted against it since the event with version ``since``."""
@@ -51,8 +56,9 @@ class Cap:
     def bucket(self, at: datetime) -> int:
         """The number of the bucket that a moment falls into."""
         if self.window == "day":
-            return at.toordinal()
+            return utc_day(at)
         if self.window == "month":
+            at = at.astimezone(UTC)
             return at.year * 12 + at.month - 1
         return (at - _EPOCH) // _SECOND // self.bucket_s
 
@@ -135,5 +141,5 @@ class Cap:
     def load(cls, values: Sequence[Any]) -> Cap:
         """The way back from :meth:`dump`."""
         cap = cls(*values)
-        cap.buckets = {bucket: spent for bucket, spent in values[8]}
+        cap.buckets = dict(values[8])
         return cap

@@ -27,9 +27,7 @@ class InsufficientTokens(PaymentRequired):
 class SpendCapReached(PaymentRequired):
     """A hard spend cap leaves no room for this in its window."""
 
-    def __init__(
-        self, *, cap_id: str, limit_mtok: int, spent_mtok: int, required_mtok: int, resets_at: str
-    ) -> None:
+    def __init__(self, *, cap_id: str, limit_mtok: int, spent_mtok: int, required_mtok: int, resets_at: str) -> None:
         super().__init__(
             cap_id=cap_id,
             limit_mtok=limit_mtok,

@@ -7,6 +7,7 @@ from typing import Any
 from felix.domain.base import FelixEvent, decides
 from felix.domain.ledger import errors
 from felix.domain.ledger import messages as m
+from felix.domain.ledger.caps import utc_day
 from felix.domain.ledger.lots import EVERY_LOT, Draw
 from felix.domain.ledger.rules import AccountRules
 
@@ -94,7 +95,7 @@ class LimitDecisions(AccountRules):
         if not command.amount_mtok:
             raise errors.AdjustmentOfNothing()
         proposer = self.context.actor
-        alone = self.alone_mtok.get(proposer, 0) if self.alone_day == at.toordinal() else 0
+        alone = self.alone_mtok.get(proposer, 0) if self.alone_day == utc_day(at) else 0
         needs_approval = alone + abs(command.amount_mtok) > ADJUSTMENT_LIMIT_MTOK
         if needs_approval and len(self.adjustments) >= MAX_PENDING_ADJUSTMENTS:
             raise errors.TooManyAdjustments(limit=MAX_PENDING_ADJUSTMENTS)

@@ -80,14 +80,10 @@ class LotDecisions(AccountRules):
         at = self._begin()
         lot = self._open_lot(command.lot_id, at)
         self._check_expiry(command.expires_at, at)
-        if lot.expires_at is None or (
-            command.expires_at is not None and command.expires_at <= lot.expires_at
-        ):
+        if lot.expires_at is None or (command.expires_at is not None and command.expires_at <= lot.expires_at):
             raise errors.ExpiryNotLater(expires_at=lot.expires_at and lot.expires_at.isoformat())
         self._happens(m.LotExtended, expires_at=command.expires_at, lot_id=lot.lot_id, reason=command.reason)
-        return self._outcome(
-            lot_id=lot.lot_id, expires_at=command.expires_at and command.expires_at.isoformat()
-        )
+        return self._outcome(lot_id=lot.lot_id, expires_at=command.expires_at and command.expires_at.isoformat())
 
     @decides(m.FreezeLot, by="account_id")
     def freeze_lot(self, command: m.FreezeLot) -> dict[str, Any]:

@@ -527,6 +527,7 @@ class TokensDebited(FelixEvent):
     """
 
     TOPIC: ClassVar[str] = "ledger.tokens_debited"
+    made_in_bulk: ClassVar[bool] = True
     allocation: Allocation
     amount_mtok: int
     app: str | None

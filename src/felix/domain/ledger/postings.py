@@ -8,11 +8,11 @@ zero per asset. So a balance is what has arrived in an account less what has lef
 * ``issuance:{kind}`` only gives; ``consumed:{meter}``, ``breakage`` and ``revoked`` only receive, but for reversals;
 * ``transfer`` is zero over all accounts of a tenant at every position.
 
-The asset of tokens is ``TOK``, in millitokens; that of money its currency code, in minor units. In the money book a paid
-lot moves its price from ``stripe:clearing`` to ``deferred_revenue`` (what is paid for and not yet delivered, never
-negative), from where each slice takes its recorded share along: to ``revenue:usage``, to ``revenue:breakage`` or back by
-``refunds``. ``stripe:clearing`` receives from the payments themselves, which are not in this book. What was not paid for
-at Stripe comes from ``opening_balance`` (migration) or ``promo_expense`` (any other kind).
+The asset of tokens is ``TOK``, in millitokens; that of money its currency code, in minor units. In the money book a
+paid lot moves its price from ``stripe:clearing`` to ``deferred_revenue`` (what is paid for and not yet delivered,
+never negative), from where each slice takes its recorded share along: to ``revenue:usage``, to ``revenue:breakage``
+or back by ``refunds``. ``stripe:clearing`` receives from the payments themselves, which are not in this book. What
+was not paid for at Stripe comes from ``opening_balance`` (migration) or ``promo_expense`` (any other kind).
 
 The functions read an event's state as it is stored: lists for tuples, ISO 8601 for moments.
 """

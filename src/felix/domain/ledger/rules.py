@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from eventsourcing.domain import AbstractDecoratedFuncCaller
-
 from felix.domain.base import FelixAggregate, FelixEvent
 from felix.domain.ledger import errors
 from felix.domain.ledger import messages as m
@@ -24,17 +22,6 @@ class AccountRules(FelixAggregate):
     """The state of a token account and the rules its decisions share."""
 
     Event = FelixEvent
-
-    def __init_subclass__(cls) -> None:
-        """Let each event add up once.
-
-        The library's class for decorated events calls the fold and then the ``apply`` above it, and that of
-        ``FelixEvent`` calls the fold as well; ``FelixEvent``'s alone is the faster one of the two.
-        """
-        super().__init_subclass__()
-        for value in vars(cls).values():
-            if isinstance(value, type) and issubclass(value, AbstractDecoratedFuncCaller):
-                value.apply = FelixEvent.apply  # type: ignore[attr-defined]
 
     if TYPE_CHECKING:
         # Set by the fold of TokenAccountOpened; annotations at run time would make this a dataclass.
@@ -184,9 +171,7 @@ class AccountRules(FelixAggregate):
         if self.debt_mtok + amount_mtok > MAX_AMOUNT:
             raise errors.AmountTooLarge(limit_mtok=MAX_AMOUNT)
 
-    def _check_caps(
-        self, needs: Sequence[tuple[str, int]], app: str | None, person: str | None, at: datetime
-    ) -> None:
+    def _check_caps(self, needs: Sequence[tuple[str, int]], app: str | None, person: str | None, at: datetime) -> None:
         for cap in self.caps.values():
             needed = cap.concerns(needs, app, person) if cap.hard else 0
             if needed and (spent := cap.spent_mtok(at)) + needed > cap.limit_mtok:
@@ -253,9 +238,7 @@ class AccountRules(FelixAggregate):
         for lot in [*book.lots.values(), *book.past.values()]:
             gone = lot.amount_mtok - lot.left_mtok
             facts = {"lot_id": lot.lot_id}
-            self._must(
-                min(lot.free_mtok, lot.held_mtok, lot.frozen_mtok, gone) >= 0, "lot in bounds", **facts
-            )
+            self._must(min(lot.free_mtok, lot.held_mtok, lot.frozen_mtok, gone) >= 0, "lot in bounds", **facts)
             self._must(0 <= lot.recognised_minor <= lot.cost_minor, "recognised in bounds", **facts)
             self._must(bool(lot.left_mtok) == (lot.lot_id in book.lots), "used up lots are past", **facts)
             if not lot.left_mtok:
@@ -268,15 +251,11 @@ class AccountRules(FelixAggregate):
                 self._must(lot.left_mtok == lot.held_mtok, "a voided lot has held tokens only", **facts)
         held: dict[str, int] = {}
         for hold in self.holds.values():
-            self._must(
-                hold.amount_mtok == sum(n for _, n in hold.slices), "hold is its slices", hold_id=hold.hold_id
-            )
+            self._must(hold.amount_mtok == sum(n for _, n in hold.slices), "hold is its slices", hold_id=hold.hold_id)
             for lot_id, slice_mtok in hold.slices:
                 held[lot_id] = held.get(lot_id, 0) + slice_mtok
         lots = book.lots.values()
-        self._must(
-            held == {lot.lot_id: lot.held_mtok for lot in lots if lot.held_mtok}, "held is in open holds"
-        )
+        self._must(held == {lot.lot_id: lot.held_mtok for lot in lots if lot.held_mtok}, "held is in open holds")
         self._must(book.available_mtok == sum(lot.free_mtok for lot in lots), "available is in lots")
         self._must(book.held_mtok == sum(lot.held_mtok for lot in lots), "held is in lots")
         self._must(book.frozen_mtok == sum(lot.frozen_mtok for lot in lots), "frozen is in lots")

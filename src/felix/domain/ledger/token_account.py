@@ -16,7 +16,7 @@ from eventsourcing.domain import event
 from felix.domain.base import CommandContext, FelixEvent, register_decisions
 from felix.domain.ledger import messages as m
 from felix.domain.ledger import views
-from felix.domain.ledger.caps import Cap
+from felix.domain.ledger.caps import Cap, utc_day
 from felix.domain.ledger.holds import HOLD, LOT, Deadlines, Hold
 from felix.domain.ledger.limit_decisions import LimitDecisions
 from felix.domain.ledger.lot_decisions import LotDecisions
@@ -36,8 +36,9 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
     so what was paid for it, what it may pay for and when it expires are known until it is gone.
 
     A lot restricted to meters is a promise that its tokens pay for these and nothing else, and debt has no meter:
-    so restricted tokens neither prevent nor repay debt, and *debt > 0 implies available = 0* is said of the unrestricted
-    tokens. Lots that expire and holds that run out are booked at the start of the next decision, at its time.
+    so restricted tokens neither prevent nor repay debt, and *debt > 0 implies available = 0* is said of the
+    unrestricted tokens. Lots that expire and holds that run out are booked at the start of the next decision, at
+    its time.
     """
 
     TOPIC = "ledger.token_account"
@@ -100,9 +101,7 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
     @classmethod
     def open(cls, context: CommandContext, command: m.OpenTokenAccount) -> Self:
         """A new account without tokens."""
-        return cls.begin(
-            context, context.mint("acct"), name=command.name, credit_limit_mtok=command.credit_limit_mtok
-        )
+        return cls.begin(context, context.mint("acct"), name=command.name, credit_limit_mtok=command.credit_limit_mtok)
 
     def balance_at(self, at: datetime) -> dict[str, int]:
         """The balance at a moment, without lots and holds that have run out by then."""
@@ -187,9 +186,7 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
         self.book.spend([(lot_id, "", amount_mtok, cost_minor)])
 
     @event(m.LotVoided)
-    def _lot_voided(
-        self, amount_mtok: int, cost_minor: int, frozen_mtok: int, lot_id: str, reason: str
-    ) -> None:
+    def _lot_voided(self, amount_mtok: int, cost_minor: int, frozen_mtok: int, lot_id: str, reason: str) -> None:
         self.book.void(lot_id, amount_mtok, frozen_mtok, cost_minor, reason)
 
     @event(m.TokensClawedBack)
@@ -449,8 +446,8 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
                 debt_repaid_mtok,
             )
         if approver is None:
-            if self.alone_day != timestamp.toordinal():
-                self.alone_day, self.alone_mtok = timestamp.toordinal(), {}
+            if self.alone_day != utc_day(timestamp):
+                self.alone_day, self.alone_mtok = utc_day(timestamp), {}
             self.alone_mtok[proposer] = self.alone_mtok.get(proposer, 0) + abs(amount_mtok)
 
     # How it is kept.
@@ -482,7 +479,10 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
 
     @classmethod
     def restore(cls, **kept: Any) -> Self:
-        """Rebuild an account from a snapshot, and with it the list of what runs out when."""
+        """Rebuild an account from a snapshot, and with it the list of what runs out when.
+
+        ``kept`` are the arguments of :meth:`FelixAggregate.restore`.
+        """
         account = super().restore(**kept)
         account._deadlines = account._make_deadlines()
         return account

@@ -11,7 +11,7 @@ from felix.domain.ledger import errors
 from felix.domain.ledger import messages as m
 from felix.domain.ledger.lots import Draw
 from felix.domain.ledger.messages import Allocation
-from felix.domain.ledger.reversals import Debit, charged_mtok, debit_id_of, parse_debit_id, unwind
+from felix.domain.ledger.reversals import charged_mtok, debit_id_of, parse_debit_id, unwind
 from felix.domain.ledger.rules import AccountRules
 
 #: Meter, quantity, price and how the price came about.
@@ -126,7 +126,7 @@ class UsageDecisions(AccountRules):
     def charge(
         self,
         *,
-        lines: Sequence[Line],
+        lines: list[Line],
         app: str | None = None,
         person: str | None = None,
         model: str | None = None,
@@ -150,9 +150,7 @@ class UsageDecisions(AccountRules):
         if missing:
             credit = max(0, self.credit_limit_mtok - self.debt_mtok)
             if missing > credit:
-                raise errors.InsufficientTokens(
-                    required_mtok=total, available_mtok=total - missing, credit_mtok=credit
-                )
+                raise errors.InsufficientTokens(required_mtok=total, available_mtok=total - missing, credit_mtok=credit)
         if self.caps:
             self._check_caps([(meter, amount_mtok) for meter, _, amount_mtok, _ in lines], app, person, at)
         available_after = book.available_mtok - total + missing
@@ -194,15 +192,19 @@ class UsageDecisions(AccountRules):
             debt_mtok=debit.debt_mtok,
         )
 
-    def reverse(self, command: m.ReverseDebit, debit: Debit) -> dict[str, Any]:
-        """Undo a debit or a captured hold, which the application has loaded, wholly or in part.
+    def reverse(self, command: m.ReverseDebit, debit: FelixEvent | None) -> dict[str, Any]:
+        """Undo a debit or a captured hold, wholly or in part. ``debit`` is what the application found under its id.
 
         What owed is forgiven first, then tokens go back to their lots, last slice first. What can't go back becomes
         a restitution lot that never expires and pays for what the lots it replaces paid for.
         """
         at = self._begin()
         event_id, version = parse_debit_id(command.debit_id)
-        if (event_id, version, self.id) != (debit.event_id, debit.originator_version, debit.originator_id):
+        if (
+            not isinstance(debit, m.TokensDebited | m.HoldCaptured)
+            or (event_id, version) != (debit.event_id, debit.originator_version)
+            or debit.originator_id != self.id
+        ):
             raise errors.DebitNotFound()
         already = self.reversed.get(str(version), 0)
         reversible = charged_mtok(debit) - already
@@ -235,9 +237,7 @@ class UsageDecisions(AccountRules):
             allocation=returned,
             amount_mtok=amount_mtok,
             app=debit.app,
-            currencies={
-                lot_id: debit.currencies[lot_id] for lot_id, *_ in returned if lot_id in debit.currencies
-            },
+            currencies={lot_id: debit.currencies[lot_id] for lot_id, *_ in returned if lot_id in debit.currencies},
             debit_id=command.debit_id,
             debit_version=version,
             debited_at=debit.timestamp,

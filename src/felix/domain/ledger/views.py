@@ -63,7 +63,6 @@ def describe(account: TokenAccount, at: datetime) -> dict[str, Any]:
         "holds": [hold.describe() for hold in account.holds.values() if hold.expires_at > at],
         "caps": [cap.describe(at) for cap in account.caps.values()],
         "adjustments": [
-            {"adjustment_id": adjustment_id} | adjustment
-            for adjustment_id, adjustment in account.adjustments.items()
+            {"adjustment_id": adjustment_id} | adjustment for adjustment_id, adjustment in account.adjustments.items()
         ],
     }

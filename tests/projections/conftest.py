@@ -1,0 +1,253 @@
+"""A client with a history of every kind of event, and ways to fold it and to look at what came out."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+import felix.application.handlers  # noqa: F401 registers every handler
+from felix.application.outcome import Outcome
+from felix.application.performer import Performer, new_context
+from felix.domain.base import Command
+from felix.domain.errors import FelixError
+from felix.domain.ledger import messages as m
+from felix.domain.metering.messages import PublishRateCard
+from felix.domain.tenancy.tenant import OnboardTenant
+from felix.eventstore.connections import connect, role_url, writer_url
+from felix.eventstore.partition_log import PartitionLog
+from felix.eventstore.reader import heads, read_partition
+from felix.eventstore.tenants import TenantDirectory
+from felix.projections.base import Projection, connect_projector
+from felix.projections.registry import PROJECTIONS
+from felix.projections.runner import ProjectionRunner
+from felix.projections.tenant_tx import ReadPool, TenantTx
+
+PARTITION = 0
+T = TypeVar("T")
+
+
+@dataclass
+class House:
+    """Felix without doors: the write side of one database, and the URLs of its read side."""
+
+    url: str
+    performer: Performer
+    directory: TenantDirectory
+    keys: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    @property
+    def projector_url(self) -> str:
+        return role_url(self.url, "felix_projector")
+
+    @property
+    def reader_url(self) -> str:
+        return role_url(self.url, "felix_reader")
+
+    @property
+    def founder_url(self) -> str:
+        return role_url(self.url, "felix_founder")
+
+    def onboard(self, slug: str = "acme", partition: int = PARTITION) -> UUID:
+        tenant_id = uuid4()
+        self.directory.pin(tenant_id, slug, slug.title(), partition=partition)
+        self.perform(tenant_id, OnboardTenant(slug=slug, name=slug.title()))
+        return tenant_id
+
+    def perform(self, tenant_id: UUID, command: Command, actor: str = "founder:maria") -> dict[str, Any]:
+        outcome: Outcome = self.performer.perform_blocking(
+            command, new_context(tenant_id, f"key-{next(self.keys)}", actor)
+        )
+        result: dict[str, Any] = outcome.result
+        return result
+
+    def open_account(self, tenant_id: UUID, amount_mtok: int = 1_000_000, **fields: Any) -> str:
+        account_id: str = self.perform(tenant_id, m.OpenTokenAccount(name="Main", **fields))["account_id"]
+        if amount_mtok:
+            self.perform(
+                tenant_id,
+                m.GrantTokens(account_id=account_id, amount_mtok=amount_mtok, cost_minor=990, currency="EUR"),
+            )
+        return account_id
+
+    def debit(self, tenant_id: UUID, account_id: str, amount_mtok: int = 1_000, **fields: Any) -> dict[str, Any]:
+        return self.perform(
+            tenant_id,
+            m.DebitTokens(account_id=account_id, meter="llm.output_tokens", amount_mtok=amount_mtok, **fields),
+        )
+
+    def ask(self, question: Callable[[ReadPool], Awaitable[T]]) -> T:
+        """Ask the read side something, with a pool of its own."""
+
+        async def asked() -> T:
+            pool = ReadPool(self.reader_url, self.founder_url, max_size=4)
+            await pool.open()
+            try:
+                return await question(pool)
+            finally:
+                await pool.close()
+
+        return asyncio.run(asked())
+
+    def ask_as(self, tenant_id: UUID, question: Callable[[TenantTx], Awaitable[T]], partition: int = PARTITION) -> T:
+        """Ask as a tenant."""
+
+        async def asked(pool: ReadPool) -> T:
+            async with pool.tenant(tenant_id, partition) as tx:
+                return await question(tx)
+
+        return self.ask(asked)
+
+    @contextmanager
+    def running(self, projections: Sequence[Projection] = PROJECTIONS, **options: Any) -> Iterator[ProjectionRunner]:
+        """A runner over all partitions, for a while."""
+        runner = ProjectionRunner(self.projector_url, projections, range(4), **options)
+        runner.start()
+        try:
+            yield runner
+        finally:
+            assert runner.stop()
+
+    def head(self, partition: int = PARTITION) -> int:
+        with psycopg.connect(self.url) as connection:
+            return heads(connection)[partition]
+
+    def cursor(self, projection: str = "balances", partition: int = PARTITION) -> int:
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute(
+                "select position from felix.cursors where projection = %s and partition = %s", (projection, partition)
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def catch_up(self) -> None:
+        """Run the projections until they have retold everything."""
+        with self.running() as runner:
+            for partition in range(4):
+                eventually(lambda p=partition: all(self.cursor(x.name, p) == self.head(p) for x in PROJECTIONS), runner)
+
+    def live_a_little(self, tenant_id: UUID, seed: int, steps: int = 120) -> list[str]:
+        """A few accounts that do everything an account can do; what is refused is refused."""
+        random = Random(seed)
+        accounts = [self.open_account(tenant_id, 50_000, credit_limit_mtok=20_000) for _ in range(3)]
+        lots: list[str] = []
+        holds: list[tuple[str, str]] = []
+        debits: list[tuple[str, str]] = []
+        for _ in range(steps):
+            account_id = random.choice(accounts)
+            try:
+                result = self.perform(tenant_id, self._something(random, account_id, accounts, lots, holds, debits))
+            except FelixError:
+                continue
+            if "lot_id" in result:
+                lots.append(result["lot_id"])
+            if "hold_id" in result:
+                holds.append((account_id, result["hold_id"]))
+            if "debit_id" in result:
+                debits.append((account_id, result["debit_id"]))
+        return accounts
+
+    def _something(
+        self,
+        random: Random,
+        account_id: str,
+        accounts: list[str],
+        lots: list[str],
+        holds: list[tuple[str, str]],
+        debits: list[tuple[str, str]],
+    ) -> Command:
+        amount = random.randint(1, 30_000)
+        meter = random.choice(["llm.input_tokens", "llm.output_tokens", "storage.gb_hour"])
+        lot_id = random.choice(lots) if lots else "lot_" + "0" * 32
+        held_by, hold_id = random.choice(holds) if holds else (account_id, "hold_" + "0" * 32)
+        debited_by, debit_id = random.choice(debits) if debits else (account_id, "deb_" + "0" * 42)
+        person = random.choice([None, "ana", "ben"])
+        choices: list[Callable[[], Command]] = [
+            lambda: m.DebitTokens(account_id=account_id, meter=meter, amount_mtok=amount, quantity=3, person=person),
+            lambda: m.DebitTokens(account_id=account_id, meter=meter, amount_mtok=amount, app="shop", model="m1"),
+            lambda: m.HoldTokens(account_id=account_id, meter=meter, amount_mtok=amount, app="shop"),
+            lambda: m.HoldTokens(account_id=account_id, meter=meter, amount_mtok=amount),
+            lambda: m.ExtendHold(account_id=held_by, hold_id=hold_id, ttl_s=3_600),
+            lambda: m.CaptureHold(
+                account_id=held_by, hold_id=hold_id, amount_mtok=amount, overshoot="debt", quantity=2
+            ),
+            lambda: m.ReleaseHold(account_id=held_by, hold_id=hold_id),
+            lambda: m.GrantTokens(
+                account_id=account_id, amount_mtok=amount, kind=random.choice(["purchased", "promo"]),
+                cost_minor=random.choice([0, 333]), currency="EUR", meters=random.choice([[], [meter]]),
+                priority=random.randint(0, 200),
+            ),
+            lambda: m.ReverseDebit(account_id=debited_by, debit_id=debit_id, reason="dispute"),
+            lambda: m.ReverseDebit(account_id=debited_by, debit_id=debit_id, amount_mtok=7, reason="dispute"),
+            lambda: m.TransferTokens(account_id=account_id, to_account_id=random.choice(accounts), amount_mtok=amount),
+            lambda: m.FreezeLot(account_id=account_id, lot_id=lot_id, reason="disputed"),
+            lambda: m.UnfreezeLot(account_id=account_id, lot_id=lot_id, reason="won"),
+            lambda: m.VoidLot(account_id=account_id, lot_id=lot_id, reason="mistake"),
+            lambda: m.ClawBackTokens(account_id=account_id, lot_id=lot_id, amount_mtok=amount, reason="refund"),
+            lambda: m.ProposeAdjustment(account_id=account_id, amount_mtok=amount, reason="goodwill"),
+            lambda: m.ProposeAdjustment(account_id=account_id, amount_mtok=-amount, reason="mistake"),
+            lambda: m.SetCreditLimit(account_id=account_id, credit_limit_mtok=amount, reason="agreed"),
+            lambda: m.SetSpendCap(account_id=account_id, limit_mtok=10**9, window="day"),
+            lambda: m.FreezeTokenAccount(account_id=account_id, reason="look"),
+            lambda: m.UnfreezeTokenAccount(account_id=account_id, reason="looked"),
+            lambda: m.UnfreezeTokenAccount(account_id=account_id, reason="looked"),
+        ]  # fmt: skip
+        return random.choice(choices)()
+
+    def publish_prices(self, tenant_id: UUID) -> None:
+        self.perform(
+            tenant_id,
+            PublishRateCard(prices=[{"meter": "llm.output_tokens", "kind": "per_unit", "unit_mtok": 2}]),  # type: ignore[list-item]
+        )
+
+
+@pytest.fixture
+def house(database: str) -> Iterator[House]:
+    writer = writer_url(database)
+    directory = TenantDirectory(lambda: connect(writer), partitions=4)
+    performer = Performer(lambda p: PartitionLog(lambda: connect(writer), p), directory.partition_of)
+    yield House(database, performer, directory)
+    performer.close()
+    directory.close()
+
+
+def contents(url: str, projections: Iterable[Projection] = PROJECTIONS) -> dict[str, list[str]]:
+    """Everything that the tables of projections hold, in an order of its own."""
+    with psycopg.connect(url) as connection:
+        return {
+            table: sorted(map(repr, connection.execute(f"select * from read.{table}".encode())))
+            for projection in projections
+            for table in projection.tables
+        }
+
+
+def retell(url: str, batch: int, partition: int = PARTITION) -> None:
+    """Empty the tables and fold a partition from the beginning, without a runner and without cursors."""
+    with connect_projector(role_url(url, "felix_projector")) as connection:
+        for projection in PROJECTIONS:
+            for table in projection.tables:
+                connection.execute(f"truncate {table}".encode())
+        after = 0
+        while events := read_partition(connection, partition, after, batch):
+            with connection.transaction():
+                for projection in PROJECTIONS:
+                    if wanted := projection.wants(events):
+                        projection.fold(wanted, connection)
+            after = events[-1].position
+
+
+def eventually(condition: Callable[[], bool], about: Any = None, timeout_s: float = 15) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, about.lag() if isinstance(about, ProjectionRunner) else about
+        time.sleep(0.005)
