@@ -30,7 +30,7 @@ insert into pgbench_events (partition, tenant_id, tenant_sequence, version, reco
   command_key, actor, metadata, state, dedupe_key)
 values (1, '0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a', :n, :n, now(), gen_random_uuid(),
   '0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a/token_account/acct_0192f0c12b3c7d4e8f5a6b7c8d9e0f1a', 'ledger.tokens_debited',
-  gen_random_uuid()::text, 'client:key_0123456789abcdef', '{{"correlation_id":"0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a"}}',
+  gen_random_uuid()::text, 'client/key_0123456789abcdef', '{{"correlation_id":"0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a"}}',
   '{state}', '0123456789abcdef');
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +28,10 @@ PRICES = [
     {"kind": "per_unit", "meter": "free", "price_mtok": 0},
     {"kind": "per_unit", "meter": "ruinous", "price_mtok": 2**53 - 1},
 ]
+_WAITING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    " and application_name = 'felix_writer'"
+)
 _keys = count(1)
 _slugs = count(1)
 
@@ -108,6 +113,14 @@ class World:
         """Take a client on board under a short name, once."""
         self.founder.done("/v1/tenants", {"slug": slug, "name": "A client"}, key=f"onboard-{slug}")
         return slug
+
+    def wait_for_a_waiting_lane(self, lanes: int = 1) -> None:
+        """Until so many lanes wait for a lock that the test holds."""
+        with bootstrap.connect_owner(self.endpoints) as watcher:
+            deadline = time.monotonic() + 10
+            while watcher.execute(_WAITING).fetchone() != (lanes,):
+                assert time.monotonic() < deadline, "no lane waits"
+                time.sleep(0.01)
 
     def second_founder(self) -> Caller:
         """Another person with the founder's rights."""

@@ -13,7 +13,7 @@ import pytest
 
 from felix.domain.errors import Unavailable
 from felix.eventstore.connections import role_url
-from felix.projections import balances, event_log, tenants, token_transactions, usage
+from felix.projections import balances, event_log, tenant_tx, tenants, token_transactions, usage
 from felix.projections.freshness import NotYetProjected, wait_until
 from felix.projections.tenant_tx import PoolPoisoned, PredicateMissing, ReadPool, TenantTx
 
@@ -141,20 +141,22 @@ def test_the_predicate_holds_without_row_level_security(house: House, two: tuple
 
 def test_row_level_security_holds_without_the_predicate(house: House, two: tuple[UUID, UUID, str]) -> None:
     _, other, _ = two
-    with psycopg.connect(house.reader_url) as connection:
+    with psycopg.connect(house.reader_url, autocommit=True) as connection, psycopg.connect(house.url) as admin:
         tables = connection.execute(
             "select format('%I.%I', schemaname, tablename) from pg_policies where policyname = 'bound_tenant'"
         ).fetchall()
-        assert len(tables) >= 10
+        full = 0
         for (table,) in tables:
             with connection.transaction():
                 connection.execute(f"set local felix.tenant = '{other}'".encode())
                 seen = connection.execute(f"select distinct tenant_id from {table}".encode()).fetchall()
                 assert seen in ([], [(other,)]), table
-            if table == "felix.snapshots":  # empty here, so no policy is looked at
-                continue
+            if admin.execute(f"select from {table} limit 1".encode()).fetchone() is None:
+                continue  # no row, so no policy is looked at
+            full += 1
             with pytest.raises(psycopg.Error, match="no tenant is bound"), connection.transaction():
                 connection.execute(f"select * from {table}".encode())
+    assert full >= 10
 
 
 def test_a_question_without_the_predicates_is_not_asked(house: House, two: tuple[UUID, UUID, str]) -> None:
@@ -275,7 +277,7 @@ def cut_readers(house: House) -> None:
 
 
 def test_a_database_that_went_away_is_unavailable_and_comes_back(
-    house: House, two: tuple[UUID, UUID, str]
+    house: House, two: tuple[UUID, UUID, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(pool: ReadPool) -> None:
         async def ask() -> Any:
@@ -293,6 +295,8 @@ def test_a_database_that_went_away_is_unavailable_and_comes_back(
         assert await ask()
 
     house.ask(away)
+
+    monkeypatch.setattr(tenant_tx, "CHECKOUT_TIMEOUT_S", 0.2)
 
     async def never() -> None:
         pool = ReadPool(psycopg.conninfo.make_conninfo(house.reader_url, host="/nowhere"))

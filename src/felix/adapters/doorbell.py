@@ -131,3 +131,14 @@ def _read(data: object) -> tuple[int, int] | None:
     if partition.isdigit() and position.isdigit() and len(data) < 40:
         return int(partition), int(position)
     return None
+
+
+def answers(url: str) -> bool:
+    """Whether a Valkey answers there."""
+    import redis
+
+    try:
+        with _client(url) as client:
+            return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False

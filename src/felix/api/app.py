@@ -12,24 +12,22 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from felix import __version__
 from felix.api import ledger, log, metering, operations, tenancy
 from felix.api.documents import PROBLEM_SCHEMA
 from felix.api.http import Services
-from felix.api.problems import problem
-from felix.domain.errors import FelixError, NotFound, Refused
+from felix.api.problems import MethodNotAllowed, problem
+from felix.domain.errors import FelixError, NotFound
 
+ROOMS = (ledger, metering, log, tenancy, operations)
 DESCRIPTION = (
     "Token accounts, metering and the event log of Felix. Amounts are integers in millitokens (`_mtok`). Every write"
     " needs an `Idempotency-Key`; its answer is remembered for ever. Errors are RFC 9457 problems with a stable"
     " `code`. `Felix-Position` of a write, sent back as `Felix-Min-Position`, reads your own writes."
 )
-
-
-class MethodNotAllowed(Refused):
-    """This path does not take this method."""
 
 
 class Headers:
@@ -62,7 +60,7 @@ class Headers:
 def create_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
     """The application. ``lifespan`` puts :class:`Services` into ``app.state.services``."""
     app = FastAPI(title="Felix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    for room in (ledger, metering, log, tenancy, operations):
+    for room in ROOMS:
         app.include_router(room.router)
     app.add_middleware(Headers)
     app.add_exception_handler(HTTPException, _as_problem)
@@ -75,9 +73,10 @@ async def _as_problem(request: Request, error: Exception) -> Response:
     if status == 404:
         return problem(NotFound("There is no such path."))
     if status == 405:
-        refused = problem(MethodNotAllowed())
-        refused.status_code = 405
-        return refused
+        routes = [route for room in ROOMS for route in room.router.routes]
+        matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+        allowed = sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
+        return problem(MethodNotAllowed(), {"Allow": ", ".join(allowed)})
     refused = problem(FelixError(str(getattr(error, "detail", ""))))
     refused.status_code = status
     return refused

@@ -60,7 +60,7 @@ async def list_stream_events(request: Request) -> Response:
     return answer(paged(found, limit, "version"))
 
 
-@reads("/v1/commands/{command_key}", examples.COMMAND, router=router)
+@reads("/v1/commands/{command_key:path}", examples.COMMAND, router=router)
 async def show_command(request: Request) -> Response:
     """What became of a command: how a lost answer is found again."""
     _, tenant_id = await tenant_of(request)

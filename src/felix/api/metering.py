@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +25,7 @@ from felix.api.http import (
     tenant_of,
 )
 from felix.api.ledger import ACCOUNT, BEGINNING, reads, writes
+from felix.api.problems import invalid
 from felix.api.replay import moment
 from felix.application.performer import new_context
 from felix.domain.base import Command
@@ -34,7 +35,7 @@ from felix.domain.metering.catalogue import CATALOGUE_ID, MeterCatalogue
 from felix.domain.metering.messages import DebitUsageBatch, DefineMeter, PublishRateCard
 from felix.domain.metering.rate_card import RateCard, UnknownPrice, quote
 from felix.domain.metering.usage import read_usage
-from felix.domain.values import AccountId, MeterName, Name, Quantity
+from felix.domain.values import AccountId, MeterName, Name, Quantity, Slug
 from felix.eventstore.mapper import canonical_json
 from felix.projections import usage
 from felix.projections.history import aggregate_at
@@ -66,12 +67,10 @@ async def post_usage_batch(request: Request) -> Response:
         )
     read, malformed = read_usage(items, tenant_id)
     digest = blake2b(canonical_json(items), digest_size=16, key=tenant_id.bytes).hexdigest()
-    if not isinstance(card, str):
-        raise Invalid(
-            "rate_card_id is not a string.",
-            errors=[{"pointer": "/rate_card_id", "rule": "string_type", "detail": "not a string"}],
-        )
-    command = DebitUsageBatch.of(read, malformed, digest, card)
+    try:
+        command = DebitUsageBatch.of(read, malformed, digest, card)
+    except ValidationError as error:
+        raise invalid(error) from None
     return await perform(request, principal, tenant_id, command)
 
 
@@ -106,7 +105,7 @@ class QuoteUsage(Command):
     command_name = "metering.quote_usage"
     account_id: AccountId
     lines: Annotated[list[QuoteLine], Field(min_length=1, max_length=20)]
-    rate_card_id: str = "default"
+    rate_card_id: Slug = "default"
 
 
 async def post_quote(request: Request) -> Response:
@@ -165,6 +164,11 @@ async def show_usage(request: Request) -> Response:
     _, tenant_id = await tenant_of(request)
     partition = services(request).partition_of(tenant_id)
     groups = [name for name in request.query_params.get("by", "meter").split(",") if name]
+    if not set(groups) <= set(usage.DIMENSIONS):
+        raise Invalid(
+            "by names something that usage is not counted by.",
+            errors=[{"pointer": "?by", "rule": "enum", "detail": ", ".join(usage.DIMENSIONS)}],
+        )
     since = moment(request, "from") or BEGINNING
     until = moment(request, "to") or datetime.now(UTC)
     await fresh(request, partition, "usage")

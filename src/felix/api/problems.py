@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from felix.application.lane import TooManyRequests
+from felix.application.outcome import record_of
 from felix.domain import errors
 from felix.eventstore.mapper import canonical_json
 
@@ -36,11 +38,12 @@ class BodyTooLarge(errors.TooMuch):
     """The request body is larger than this endpoint takes."""
 
 
-class TooManyRequests(errors.TooMuch):
-    """More commands are waiting than Felix takes on."""
+class MethodNotAllowed(errors.Refused):
+    """This path does not take this method."""
 
 
 STATUS[MissingIdempotencyKey] = 400
+STATUS[MethodNotAllowed] = 405
 STATUS[TooManyRequests] = 429
 
 
@@ -66,7 +69,7 @@ def problem(error: errors.FelixError, headers: dict[str, str] | None = None) -> 
 def document(error: errors.FelixError, status: int | None = None) -> dict[str, Any]:
     """The body of a problem: the members of RFC 9457, the code, and the facts of the error beside them."""
     return {
-        **error.facts,
+        **record_of(error)["facts"],
         "type": f"urn:felix:problem:{error.code}",
         "title": type(error).sentence(),
         "status": status or status_of(error),

@@ -20,6 +20,7 @@ from felix.api.http import (
     read_json,
     services,
 )
+from felix.domain.errors import NotFound, Refused
 from felix.domain.tenancy.tenant import OnboardTenant
 from felix.projections import tenants
 
@@ -35,8 +36,21 @@ async def post_tenant(request: Request) -> Response:
     command = command_from(OnboardTenant, await read_json(request), {})
     assert isinstance(command, OnboardTenant)
     tenant_id = uuid5(_TENANTS, idempotency_key(request))
-    await run_in_threadpool(services(request).pin_tenant, tenant_id, command.slug, command.name)
+    try:
+        await run_in_threadpool(services(request).pin_tenant, tenant_id, command.slug, command.name)
+    except Refused:
+        # The key may have been used before, for a tenant of another name: then the lane says which field differs.
+        if not await run_in_threadpool(_is_pinned, request, tenant_id):
+            raise
     return await perform(request, principal, tenant_id, command, 201)
+
+
+def _is_pinned(request: Request, tenant_id: UUID) -> bool:
+    try:
+        services(request).partition_of(tenant_id)
+    except NotFound:
+        return False
+    return True
 
 
 router.add_api_route(

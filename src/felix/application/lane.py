@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields
+from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields, record_of
 from felix.application.unit_of_work import Handler, not_found
 from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
 from felix.domain.errors import CommandInProgress, CommandKeyReused, Corrupt, FelixError, TooMuch, Unavailable
@@ -38,6 +38,10 @@ MAX_REMEMBERED = 20_000
 SNAPSHOT_EVERY = 1_000
 #: What a defect in a handler raises. It fails that one command and leaves nothing behind.
 DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+class TooManyRequests(TooMuch):
+    """More commands are waiting than Felix takes on; try again with the same key."""
 
 
 class DefectFound(Corrupt):
@@ -79,7 +83,7 @@ class Lane:
         self._thread.start()
 
     def submit(self, submission: Submission) -> None:
-        """Put a command in the queue. Raises :class:`TooMuch`, :class:`CommandInProgress`, :class:`Unavailable`."""
+        """Put a command in the queue. Raises TooManyRequests, CommandInProgress and Unavailable."""
         key = (submission.context.tenant_id, submission.context.command_key)
         with self._guard:
             if self._closed:
@@ -87,7 +91,7 @@ class Lane:
             if key in self._running:
                 raise CommandInProgress(retry_after_s=1)
             if len(self._running) >= MAX_WAITING:
-                raise TooMuch("Too many commands are waiting; try again with the same key.", retry_after_s=1)
+                raise TooManyRequests(retry_after_s=1)
             self._running.add(key)
             self._queue.put(submission)
 
@@ -221,7 +225,7 @@ class _Batch:
             body = canonical_json(submission.handler(submission.command, unit))
         except DETERMINISTIC as refusal:
             error = refusal
-            body = canonical_json(refusal.record())
+            body = canonical_json(record_of(refusal))
         except Unavailable:
             raise
         except FelixError as failure:

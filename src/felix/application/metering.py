@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from felix.application.outcome import record_of
 from felix.application.unit_of_work import UnitOfWork, handles
 from felix.domain.errors import FelixError, NotFound, Refused, TooMuch
 from felix.domain.ledger.token_account import TokenAccount
 from felix.domain.metering.catalogue import CATALOGUE_ID, MeterCatalogue
 from felix.domain.metering.messages import DebitUsageBatch, DefineMeter, PublishRateCard
 from felix.domain.metering.rate_card import RateCard, UnknownPrice
+
+#: A sender's clock may be ahead by this much.
+CLOCK_TOLERANCE = timedelta(minutes=5)
+#: The time of use chooses the price in force, so a client may not choose any time; 35 days is what Stripe allows.
+CLIENTS_MAY_BACKDATE = timedelta(days=35)
+ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class UsageOutOfTime(Refused):
+    """The time of this usage is in the future, or further back than a client may report."""
 
 
 @handles(DefineMeter)
@@ -37,6 +49,8 @@ def debit_usage_batch(command: DebitUsageBatch, unit: UnitOfWork) -> dict[str, A
     Items are told by their place in the request: those in neither ``duplicates`` nor ``refused`` were accepted.
     """
     now = unit.context.at
+    newest = now + CLOCK_TOLERANCE
+    oldest = now - CLIENTS_MAY_BACKDATE if unit.context.actor.startswith("client:") else ANY_TIME
     known = unit.known_usage([item.dedupe_key for item in command.items])
     card = unit.find(RateCard, command.rate_card_id)
     accounts: dict[str, TokenAccount | None] = {}
@@ -55,6 +69,8 @@ def debit_usage_batch(command: DebitUsageBatch, unit: UnitOfWork) -> dict[str, A
             if card is None:
                 raise UnknownPrice(meter=item.lines[0][0], model=item.model, rate_card_version=None)
             at = item.at or now
+            if not oldest <= at <= newest:
+                raise UsageOutOfTime(at=at.isoformat(), oldest=oldest.isoformat(), newest=newest.isoformat())
             lines = []
             version = 0
             for meter, quantity in item.lines:
@@ -83,7 +99,7 @@ def debit_usage_batch(command: DebitUsageBatch, unit: UnitOfWork) -> dict[str, A
 
 
 def _refusal(position: int, error: FelixError) -> dict[str, Any]:
-    return {"index": position, **error.record()}
+    return {"index": position, **record_of(error)}
 
 
 def _catalogue(unit: UnitOfWork) -> MeterCatalogue:

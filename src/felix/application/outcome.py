@@ -10,11 +10,12 @@ from uuid import UUID
 import orjson
 
 from felix.domain.base import Command
-from felix.domain.errors import FelixError, Forbidden, Invalid, NotFound, Refused, recall
+from felix.domain.errors import FelixError, Forbidden, Invalid, NotFound, Refused, TooMuch, recall
+from felix.domain.values import MAX_AMOUNT
 from felix.eventstore.mapper import canonical_json
 
 #: Errors that depend on nothing but the command and the state it met: remembered under the key like an acceptance.
-DETERMINISTIC = (Refused, NotFound, Forbidden, Invalid)
+DETERMINISTIC = (Refused, NotFound, Forbidden, Invalid, TooMuch)
 
 
 @dataclass(slots=True)
@@ -45,6 +46,16 @@ class Outcome:
     def position(self) -> str | None:
         """``<partition>:<position>`` of the command's last event: wait for it to read your own write."""
         return None if self.last_position is None else f"{self.partition}:{self.last_position}"
+
+
+def record_of(error: FelixError) -> dict[str, Any]:
+    """What is remembered of a refusal. Whole numbers beyond 63 bits, such as a charge that no debit can take, are
+    written as text: they can be neither stored nor read as JSON numbers."""
+    facts = {
+        name: str(fact) if isinstance(fact, int) and not -MAX_AMOUNT <= fact <= MAX_AMOUNT else fact
+        for name, fact in error.facts.items()
+    }
+    return error.record() | {"facts": facts}
 
 
 def fingerprint(command: Command, tenant_id: UUID) -> bytes:

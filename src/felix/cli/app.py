@@ -108,7 +108,7 @@ def _explain(error: Exception) -> int:
     _print_error(message, code)
     if hint:
         print(f"hint:  {hint}", file=sys.stderr)
-    return 1
+    return 2 if code == "usage_error" else 1
 
 
 def _print_error(message: str, code: str) -> None:

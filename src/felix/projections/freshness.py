@@ -48,5 +48,11 @@ async def _cursors(pool: ReadPool, partition: int) -> dict[str, int]:
     asking = pool.asking.get(partition)
     if asking is None:
         asking = pool.asking[partition] = asyncio.ensure_future(pool.cursors(partition))
-        asking.add_done_callback(lambda _: pool.asking.pop(partition, None))
+        asking.add_done_callback(lambda done: _asked(pool, partition, done))
     return await asyncio.shield(asking)
+
+
+def _asked(pool: ReadPool, partition: int, done: asyncio.Task[dict[str, int]]) -> None:
+    pool.asking.pop(partition, None)
+    if not done.cancelled():
+        done.exception()  # everybody who waited may have been cancelled; then nobody else looks at it

@@ -8,7 +8,8 @@ sees one moment (repeatable read), so a page that asks several questions gets an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from select import POLLIN, poll
 from typing import Any, LiteralString
@@ -196,21 +197,30 @@ class ReadPool:
         except psycopg.OperationalError as error:
             raise unavailable(error) from error
         finally:
-            await self._readers.putconn(connection)
+            await asyncio.shield(self._apart(self._readers.putconn(connection)))
 
     async def checkout(self, source: AsyncConnectionPool[Connection]) -> Connection:
         """A connection that is alive as far as its socket knows."""
+        deadline = time.monotonic() + CHECKOUT_TIMEOUT_S
         try:
-            return await source.getconn(timeout=CHECKOUT_TIMEOUT_S)
+            while True:
+                connection = await source.getconn(timeout=max(0.001, deadline - time.monotonic()))
+                if _is_alive(connection):
+                    return connection
+                await connection.close()
+                self._apart(source.putconn(connection))
         except psycopg.OperationalError as error:
             raise unavailable(error) from error
 
     async def _end(self, tx: ReadTx) -> None:
-        # A caller that is cancelled, once or twice, must not leave a transaction open: the end runs in its own task.
-        ending = asyncio.ensure_future(tx.end())
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
-        await asyncio.shield(ending)
+        await asyncio.shield(self._apart(tx.end()))
+
+    def _apart(self, ending: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in a task of its own: a caller that is cancelled, once or twice, must not keep a connection."""
+        task = asyncio.ensure_future(ending)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return task
 
 
 def unavailable(error: psycopg.Error) -> Unavailable:
@@ -227,13 +237,19 @@ def _pool(url: str, name: str, min_size: int, max_size: int) -> AsyncConnectionP
         max_size=max_size,
         name=f"felix-{name}",
         open=False,
-        check=_is_alive,
     )
 
 
-async def _is_alive(connection: Connection) -> None:
-    """Look at the socket, without a round trip: a server that went away has closed it. Raises ``OperationalError``."""
-    watch = poll()
-    watch.register(connection.fileno(), POLLIN)
-    while watch.poll(0):
-        connection.pgconn.consume_input()
+def _is_alive(connection: Connection) -> bool:
+    """Look at the socket, without a round trip: a server that went away has closed it.
+
+    Not the pool's own ``check``: that waits longer and longer after each dead connection, and all die together.
+    """
+    try:
+        watch = poll()
+        watch.register(connection.fileno(), POLLIN)
+        while watch.poll(0):
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -1,0 +1,214 @@
+"""Who may knock: keys, roles, and the wall between clients."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from felix_world import NOBODY, Caller, World, new_key
+
+from felix import bootstrap
+from felix.api.auth import BELIEVED_FOR_S
+from felix.eventstore.api_keys import create_key, new_key as new_api_key, revoke_key
+
+OPEN = {"/healthz", "/readyz"}
+
+
+def endpoints(world: World) -> list[tuple[str, str]]:
+    """Every method and path, with ids in the place of parameters."""
+    return [
+        (method, re.sub(r"\{(\w+)\}", lambda name: _SOME[name[1]], path))
+        for path, operations in world.app.openapi()["paths"].items()
+        for method in operations
+        if path not in OPEN
+    ]
+
+
+_SOME = {
+    "account_id": NOBODY,
+    "lot_id": "lot_" + "0" * 32,
+    "hold_id": "hold_" + "0" * 32,
+    "cap_id": "cap_" + "0" * 32,
+    "debit_id": "deb_" + "0" * 42,
+    "adjustment_id": "adj_" + "0" * 32,
+    "rate_card_id": "default",
+    "stream": "x",
+    "command_key": "x",
+}
+WRONG = {
+    "no header": {},
+    "an empty header": {"Authorization": ""},
+    "another scheme": {"Authorization": "Basic Zng6eA=="},
+    "no key": {"Authorization": "Bearer"},
+    "a word": {"Authorization": "Bearer secret"},
+    "a wrong checksum": {"Authorization": "Bearer fx_live_" + "a" * 36},
+    "an unknown key": {"Authorization": f"Bearer {new_api_key()}"},
+    "an attempt at SQL": {"Authorization": "Bearer fx_live_' or true--"},
+    "a key of 9,000 characters": {"Authorization": "Bearer fx_live_" + "a" * 9_000},
+    "not ASCII": {"Authorization": b"Bearer fx_live_\xe4\xf6\xfc"},
+}
+
+
+@pytest.mark.parametrize("how", WRONG)
+def test_without_a_valid_key_every_endpoint_says_401_and_no_more(how: str, world: World) -> None:
+    paths = endpoints(world)
+    assert len(paths) > 30
+    bodies = set()
+    for method, path in paths:
+        sent = dict(WRONG[how]) | {"Idempotency-Key": "k", "Felix-Tenant": world.bakery.tenant_id}
+        answered = world.client.request(method, path, headers=sent)
+        assert (answered.status_code, answered.headers["www-authenticate"]) == (401, "Bearer"), (path, answered.text)
+        bodies.add(answered.content)
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("path", sorted(OPEN))
+def test_health_needs_no_key(path: str, world: World) -> None:
+    assert world.client.get(path).status_code == 200
+
+
+def test_a_revoked_key_is_dead_after_a_second(world: World) -> None:
+    with bootstrap.connect_owner(world.endpoints) as owner:
+        key, record = create_key(owner, "client", world.bakery.tenant_id, "short-lived")  # type: ignore[arg-type]
+        caller = replace(world.bakery, headers={"Authorization": f"Bearer {key}"})
+        assert caller.get("/v1/meters").status_code == 200
+        assert revoke_key(owner, record.key_id)
+    time.sleep(BELIEVED_FOR_S)
+    assert caller.get("/v1/meters").status_code == 401
+
+
+FOUNDERS_ONLY = [
+    ("/v1/tenants", {"slug": "a-friend", "name": "A friend"}),
+    ("/v1/meters", {"name": "m", "unit": "piece"}),
+    ("/v1/rate-cards/default/versions", {"prices": [{"kind": "flat", "meter": "m", "price_mtok": 0}]}),
+    *(
+        (f"/v1/token-accounts/{NOBODY}/{what}", {})
+        for what in (
+            "freeze", "unfreeze", "grants", "credit-limit", "adjustments", f"lots/{_SOME['lot_id']}/expire",
+            f"lots/{_SOME['lot_id']}/void", f"lots/{_SOME['lot_id']}/extend", f"lots/{_SOME['lot_id']}/freeze",
+            f"lots/{_SOME['lot_id']}/unfreeze", f"debits/{_SOME['debit_id']}/reversals",
+            f"adjustments/{_SOME['adjustment_id']}/approvals", f"adjustments/{_SOME['adjustment_id']}/rejections",
+        )
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body"), FOUNDERS_ONLY, ids=[path for path, _ in FOUNDERS_ONLY])
+def test_a_client_may_not_do_what_only_the_founder_may(path: str, body: Any, bakery: Caller) -> None:
+    answered = bakery.post(path, body)
+    assert (answered.status_code, answered.json()["code"]) == (403, "forbidden"), answered.text
+
+
+def test_what_is_documented_as_the_founders_is_what_clients_may_not_do(world: World) -> None:
+    documented = {
+        path
+        for path, operations in world.app.openapi()["paths"].items()
+        if "Founder only." in operations.get("post", {}).get("description", "")
+    }
+    patterns = {re.sub(r"\{\w+\}", "*", path) for path in documented}
+    tested = set()
+    for path, _ in FOUNDERS_ONLY:
+        for name in _SOME.values():
+            path = path.replace(name, "*") if len(name) > 5 else path
+        tested.add(path)
+    assert patterns | {"/v1/tenants"} == tested
+
+
+def test_only_the_founder_sees_the_list_of_clients(bakery: Caller, founder: Caller, garage: Caller) -> None:
+    assert bakery.get("/v1/tenants").status_code == 403
+    listed = {tenant["tenant_id"] for tenant in founder.seen("/v1/tenants")["data"]}
+    assert {bakery.tenant_id, garage.tenant_id} <= listed
+
+
+def test_a_founder_has_to_say_which_client(founder: Caller) -> None:
+    nobody = replace(founder, headers={"Authorization": founder.headers["Authorization"]})
+    for answered in (nobody.get("/v1/token-accounts"), nobody.post("/v1/token-accounts", {"name": "x"})):
+        assert answered.status_code == 422
+        assert answered.json()["errors"][0]["pointer"] == "Felix-Tenant"
+    unknown = nobody.get("/v1/token-accounts", Felix_Tenant="nobody")
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "not_found")
+
+
+def test_a_client_can_not_name_another_client(bakery: Caller, garage: Caller, founder: Caller) -> None:
+    account = garage.open_account(founder, 1_000)
+    as_the_other = {"Felix_Tenant": garage.tenant_id}
+    assert bakery.get(f"/v1/token-accounts/{account}", **as_the_other).status_code == 404
+    debit = {"meter": "m", "amount_mtok": 1}
+    assert bakery.post(f"/v1/token-accounts/{account}/debits", debit, **as_the_other).status_code == 404
+
+
+READS = ("", "/lots", "/holds", "/transactions", "/statements", "?at_position={p}", "?as_of=2040-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize("what", READS)
+def test_reading_an_account_of_another_client_looks_like_one_that_never_was(
+    what: str, bakery: Caller, garage: Caller, founder: Caller
+) -> None:
+    account = garage.open_account(founder, 1_000)
+    granted = founder.about(garage).post(f"/v1/token-accounts/{account}/grants", {"amount_mtok": 1})
+    partition = bakery.post("/v1/token-accounts", {"name": "x"}).headers["felix-position"].split(":")[0]
+    position = granted.headers["felix-position"].split(":")[1]
+    path = f"/v1/token-accounts/{account}" + what.format(p=f"{partition}:{position}")
+    assert garage.get(f"/v1/token-accounts/{account}", granted).status_code == 200
+    foreign, unknown = bakery.get(path), bakery.get(path.replace(account, NOBODY))
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.content.replace(account.encode(), NOBODY.encode()) == unknown.content
+    assert told(foreign) == told(unknown)
+
+
+def test_no_list_shows_anything_of_another_client(bakery: Caller, garage: Caller, founder: Caller) -> None:
+    account = garage.open_account(founder, 1_000)
+    written = garage.post(f"/v1/token-accounts/{account}/debits", {"meter": "m", "amount_mtok": 1, "app": "their-app"})
+    assert garage.get("/v1/usage?by=app", written).status_code == 200
+    for path in ("/v1/token-accounts", "/v1/events", "/v1/usage?by=app,account_id", "/v1/trial-balance", "/v1/meters"):
+        shown = bakery.get(path).text
+        assert account not in shown and garage.tenant_id not in shown and "their-app" not in shown, path
+    stream = f"{garage.tenant_id}:token_account:{account}"
+    foreign = bakery.get(f"/v1/streams/{stream}/events")
+    unknown = bakery.get(f"/v1/streams/{stream.replace(account, NOBODY)}/events")
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.content.replace(account.encode(), NOBODY.encode()) == unknown.content
+    assert bakery.seen(f"/v1/events?stream={stream}") == {"data": [], "next": None}
+
+
+def test_a_quote_for_an_account_of_another_client_looks_like_one_that_never_was(
+    bakery: Caller, garage: Caller, founder: Caller
+) -> None:
+    account = garage.open_account(founder, 1_000)
+    asked = {"lines": [{"meter": "change.plan", "quantity": 1}]}
+    foreign = bakery.post(f"/v1/token-accounts/{account}/quotes", asked)
+    unknown = bakery.post(f"/v1/token-accounts/{NOBODY}/quotes", asked)
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.content.replace(account.encode(), NOBODY.encode()) == unknown.content
+
+
+def test_usage_for_an_account_of_another_client_is_refused_like_one_that_never_was(
+    bakery: Caller, garage: Caller, founder: Caller
+) -> None:
+    account = garage.open_account(founder, 1_000)
+
+    def item(subject: str) -> dict[str, Any]:
+        return {
+            "specversion": "1.0", "type": "felix.usage", "source": "/x", "id": new_key(), "subject": subject,
+            "data": {"meter": "change.plan", "quantity": 1},
+        }  # fmt: skip
+
+    answered = bakery.done("/v1/usage/batch", {"events": [item(account), item(NOBODY)]})
+    foreign, unknown = (str(refusal | {"index": 0}) for refusal in answered["refused"])
+    assert foreign.replace(account, NOBODY) == unknown
+
+
+def test_every_answer_carries_the_headers_of_the_house(bakery: Caller, world: World) -> None:
+    answers = [bakery.get("/v1/meters"), bakery.get("/nowhere"), world.client.get("/healthz"), bakery.post("/v1/tenants")]
+    for answered in answers:
+        assert answered.headers["cache-control"] == "no-store"
+        assert answered.headers["x-content-type-options"] == "nosniff"
+    assert len({answered.headers["felix-request-id"] for answered in answers}) == len(answers)
+
+
+def told(answered: Any) -> dict[str, str]:
+    """The headers without the one that is different every time."""
+    return {name: value for name, value in answered.headers.items() if name != "felix-request-id"}
