@@ -21,7 +21,6 @@ from felix.application.performer import Performer, new_context
 from felix.domain.base import Command
 from felix.domain.errors import FelixError
 from felix.domain.ledger import messages as m
-from felix.domain.metering.messages import PublishRateCard
 from felix.domain.tenancy.tenant import OnboardTenant
 from felix.eventstore.connections import connect, role_url, writer_url
 from felix.eventstore.partition_log import PartitionLog
@@ -202,12 +201,6 @@ class House:
             lambda: m.UnfreezeTokenAccount(account_id=account_id, reason="looked"),
         ]  # fmt: skip
         return random.choice(choices)()
-
-    def publish_prices(self, tenant_id: UUID) -> None:
-        self.perform(
-            tenant_id,
-            PublishRateCard(prices=[{"meter": "llm.output_tokens", "kind": "per_unit", "unit_mtok": 2}]),  # type: ignore[list-item]
-        )
 
 
 @pytest.fixture

@@ -174,9 +174,7 @@ def test_a_transaction_is_read_only_and_sees_one_moment(house: House, two: tuple
         first = await event_log.events(tx)
         await asyncio.to_thread(house.debit, mine, account_id)
         assert len(await event_log.events(tx)) == len(first)
-        await tx.fetch(
-            "delete from read.token_accounts where partition = %s and tenant_id = %s", PARTITION, mine
-        )
+        await tx.fetch("delete from read.token_accounts where partition = %s and tenant_id = %s", PARTITION, mine)
 
     with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
         house.ask_as(mine, twice)
@@ -216,7 +214,7 @@ def test_cancelling_at_any_moment_does_not_poison_the_pool(house: House, two: tu
     async def storm(pool: ReadPool) -> None:
         loop = asyncio.get_running_loop()
         cancelled = 0
-        for step in range(150):
+        for step in range(90):
             task = loop.create_task(one(pool, mine))
             for _ in range(step // 2):
                 await asyncio.sleep(0)
@@ -232,7 +230,7 @@ def test_cancelling_at_any_moment_does_not_poison_the_pool(house: House, two: tu
                 cancelled += 1
             assert await one(pool, other) is None
             assert (await one(pool, mine))["account_id"] == account_id
-        assert cancelled > 75
+        assert cancelled > 40
 
     house.ask(storm)
 

@@ -16,7 +16,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from felix import __version__
-from felix.api import ledger, log, metering, operations, tenancy
+from felix.api import documents, ledger, log, metering, operations, tenancy
 from felix.api.documents import PROBLEM_SCHEMA
 from felix.api.http import Services
 from felix.api.problems import MethodNotAllowed, problem
@@ -93,8 +93,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             "apiKey": {"type": "http", "scheme": "bearer", "description": "A key that begins with fx_live_."}
         }
         schema["security"] = [{"apiKey": []}]
-        for operations_of_path in schema["paths"].values():
+        for path, operations_of_path in schema["paths"].items():
             for operation in operations_of_path.values():
+                if in_path := documents.in_path(path):
+                    operation["parameters"] = in_path + operation.get("parameters", [])
                 operation.get("responses", {}).pop("200", None) if _undescribed(operation) else None
                 _lift_definitions(operation, components["schemas"])
         app.openapi_schema = schema

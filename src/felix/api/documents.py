@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from felix.api import examples
 from felix.domain.base import Command
 
 _PROBLEMS = {
@@ -43,7 +45,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
-_KEY = {
+KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": True,
@@ -51,7 +53,7 @@ _KEY = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     "example": "order-4711",
 }
-_TENANT = {
+TENANT = {
     "name": "Felix-Tenant",
     "in": "header",
     "required": False,
@@ -65,6 +67,18 @@ _MIN_POSITION = {
     "description": "Wait until the read model has seen this position (the Felix-Position of a write).",
     "schema": {"type": "string", "pattern": "^[0-9]{1,9}:[0-9]{1,18}$"},
 }
+#: What stands in paths, by the name in the braces.
+IN_PATH: dict[str, tuple[str, str]] = {
+    "account_id": ("^acct_[0-9a-f]{32}$", examples.ACCOUNT_ID),
+    "lot_id": ("^lot_[0-9a-f]{32}$", examples.LOT_ID),
+    "hold_id": ("^hold_[0-9a-f]{32}$", examples.HOLD_ID),
+    "debit_id": ("^deb_[0-9a-f]{42}$", examples.DEBIT_ID),
+    "cap_id": ("^cap_[0-9a-f]{32}$", examples.CAP_ID),
+    "adjustment_id": ("^adj_[0-9a-f]{32}$", examples.ADJUSTMENT_ID),
+    "rate_card_id": ("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "default"),
+    "stream": ("^[!-~]+$", examples.LOG_EVENT["stream"]),
+    "command_key": ("^[!-~]{1,255}$", "order-4711"),
+}
 PAGE = [
     {
         "name": "cursor",
@@ -74,6 +88,20 @@ PAGE = [
     },
     {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
 ]
+
+
+def in_path(path: str) -> list[dict[str, Any]]:
+    """The parameters of a path such as ``/v1/token-accounts/{account_id}``."""
+    return [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "pattern": IN_PATH[name][0]},
+            "example": IN_PATH[name][1],
+        }
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
 
 
 def query(name: str, description: str, **schema: Any) -> dict[str, Any]:
@@ -114,7 +142,7 @@ def write(command: type[Command], path: frozenset[str], example: Any, status: in
     """``openapi_extra`` of an endpoint that performs a command; ``path`` names the fields that the path gives."""
     schema = body_schema(command, path)
     return {
-        "parameters": [_KEY, _TENANT],
+        "parameters": [KEY, TENANT],
         "requestBody": {
             "required": bool(schema.get("required")),
             "content": {"application/json": {"schema": schema, "example": example}},
@@ -125,7 +153,7 @@ def write(command: type[Command], path: frozenset[str], example: Any, status: in
 
 def read(answer: Any, *parameters: dict[str, Any], problems: tuple[int, ...] = (403, 404, 422)) -> dict[str, Any]:
     """``openapi_extra`` of an endpoint that answers from a read model."""
-    return {"parameters": [_TENANT, _MIN_POSITION, *parameters], "responses": responses(200, answer, *problems)}
+    return {"parameters": [TENANT, _MIN_POSITION, *parameters], "responses": responses(200, answer, *problems)}
 
 
 def body_schema(command: type[Command], path: frozenset[str]) -> dict[str, Any]:
@@ -152,6 +180,9 @@ def schema_of(example: Any) -> dict[str, Any]:
         case list():
             return {"type": "array", "items": schema_of(example[0]) if example else {}}
         case dict():
-            return {"type": "object", "properties": {name: schema_of(value) for name, value in example.items()}}
+            properties = {name: schema_of(value) for name, value in example.items()}
+            if "next" in properties:
+                properties["next"] = {"type": ["integer", "string", "null"], "description": "`cursor` of the next page."}
+            return {"type": "object", "properties": properties}
         case _:
             return {}

@@ -100,7 +100,6 @@ EVENT = {
     "source": "/apps/assistant",
     "id": "call-81",
     "subject": ACCOUNT_ID,
-    "time": "2026-01-31T12:00:00Z",
     "data": {
         "quantities": {"llm.input_tokens": 4808, "llm.output_tokens": 10},
         "model": "gpt-4o",

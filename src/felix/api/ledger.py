@@ -110,7 +110,7 @@ def reads(
             summary=told.splitlines()[0],
             description=told,
             response_class=Response,
-            openapi_extra=documents.read(example, *parameters, problems=problems or (400, 403, 404, 422)),
+            openapi_extra=documents.read(example, *parameters, problems=problems or (404, 422)),
         )
         return endpoint
 

@@ -140,6 +140,7 @@ router.add_api_route(
     summary=str(post_quote.__doc__),
     response_class=Response,
     openapi_extra={
+        "parameters": [documents.TENANT],
         "requestBody": documents.write(QuoteUsage, frozenset({"account_id"}), examples.QUOTE_ASKED, 200, {})[
             "requestBody"
         ],

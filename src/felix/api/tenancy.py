@@ -67,7 +67,8 @@ router.add_api_route(
         examples.WRITES["OnboardTenant"][0],
         201,
         examples.WRITES["OnboardTenant"][1],
-    ),
+    )
+    | {"parameters": [documents.KEY]},
 )
 
 

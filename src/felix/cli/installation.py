@@ -1,6 +1,6 @@
 """Everything that runs under one data directory: the services, the API, the worker, and who watches them.
 
-The order of a start: lock, port, own processes (they import while the services start), services, migrations, brief.
+The order of a start: lock, port, API (it imports while the services start), services, migrations, brief, worker.
 The order of a stop: API, worker, services; so nobody loses what it stands on.
 """
 
@@ -96,7 +96,6 @@ class Installation:
         for number in range(self.settings.api_processes):
             name = "api" if self.settings.api_processes == 1 else f"api-{number + 1}"
             self._add_child(workspace, name, "felix.cli.serve", "--fd", str(listening.fileno()), keep_open=listening)
-        self._add_child(workspace, "worker", "felix.worker")
         for child in self._children:
             child.launch()
         imports = threading.Thread(target=__import__, args=("felix.bootstrap",), daemon=True)
@@ -129,6 +128,10 @@ class Installation:
         brief = self._brief(endpoints)
         for child in self._children:
             child.brief(brief)
+        # The worker comes last: nobody waits for it, and its imports would take a core from those that are waited for.
+        self._add_child(workspace, "worker", "felix.worker")
+        self._children[-1].launch()
+        self._children[-1].brief(brief)
         self._wait_until_ready()
         self._record_processes()
 

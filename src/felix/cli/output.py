@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+#: Whole numbers that name something and count nothing.
+NAMES = frozenset({"pid", "position", "version", "partition", "priority", "sequence", "tenant_sequence"})
 #: Wide enough that a table is not cut when it goes into a file or another program.
 WIDTH_OF_PIPES = 240
 
@@ -70,13 +72,19 @@ def cell(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return tokens(value) if key.endswith("_mtok") else f"{value:,}"
+        return tokens(value) if key.endswith("_mtok") else str(value) if key in NAMES else f"{value:,}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, str) and key.endswith("_at") and value[10:11] == "T":
+    if isinstance(value, str) and not key.endswith("_at"):
+        return value
+    if isinstance(value, str) and value[10:11] == "T":
         return value[:19].replace("T", " ")
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        return ", ".join(str(part) for part in value)
+    if isinstance(value, Sequence) and all(isinstance(part, str) for part in value):
+        return ", ".join(value)
+    if isinstance(value, (Mapping, Sequence)):
+        import orjson
+
+        return orjson.dumps(value, default=str).decode()
     return str(value)
 
 

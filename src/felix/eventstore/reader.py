@@ -40,9 +40,7 @@ def read_partition(
             if event.position != expected:
                 break
             expected += 1
-        raise GapInLog(
-            f"Partition {partition} has no position {expected}.", partition=partition, position=expected
-        )
+        raise GapInLog(f"Partition {partition} has no position {expected}.", partition=partition, position=expected)
     return found
 
 

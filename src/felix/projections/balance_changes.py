@@ -194,8 +194,8 @@ class BalanceChanges:
 _NEW_ACCOUNTS = """
     insert into token_accounts (partition, tenant_id, account_id, name, opened_at, standing, credit_limit_mtok,
       held_mtok, frozen_mtok, debt_mtok, consumed_mtok, modified_at, last_position, last_version)
-    select %s, * from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::bigint[],
-      %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bigint[], %s::bigint[])
+    select %s, * from unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::bigint[],
+      %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bigint[], %b::bigint[])
 """
 _CHANGED_ACCOUNTS = """
     update token_accounts t set standing = coalesce(c.standing, t.standing),
@@ -203,8 +203,8 @@ _CHANGED_ACCOUNTS = """
       frozen_mtok = t.frozen_mtok + c.frozen, debt_mtok = t.debt_mtok + c.debt,
       consumed_mtok = t.consumed_mtok + c.consumed, modified_at = c.at, last_position = c.position,
       last_version = c.version
-    from unnest(%s::uuid[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[],
-      %s::bigint[], %s::timestamptz[], %s::bigint[], %s::bigint[])
+    from unnest(%b::uuid[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],
+      %b::bigint[], %b::timestamptz[], %b::bigint[], %b::bigint[])
       as c (tenant_id, account_id, standing, credit_limit, held, frozen, debt, consumed, at, position, version)
     where t.partition = %s and t.tenant_id = c.tenant_id and t.account_id = c.account_id
 """
@@ -213,9 +213,9 @@ _NEW_LOTS = """
       cost_minor, currency, expires_at, remaining_mtok, held_mtok, frozen_mtok, is_frozen, is_void)
     select %s, tenant_id, account_id, lot_id, kind, priority, granted_at, string_to_array(meters, ','), granted_mtok,
       cost_minor, currency, expires_at, remaining_mtok, held_mtok, frozen_mtok, is_frozen, is_void
-    from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bigint[],
-      %s::bigint[], %s::text[], %s::timestamptz[], %s::bigint[], %s::bigint[], %s::bigint[], %s::boolean[],
-      %s::boolean[])
+    from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::int[], %b::timestamptz[], %b::text[], %b::bigint[],
+      %b::bigint[], %b::text[], %b::timestamptz[], %b::bigint[], %b::bigint[], %b::bigint[], %b::boolean[],
+      %b::boolean[])
       as n (tenant_id, account_id, lot_id, kind, priority, granted_at, meters, granted_mtok, cost_minor, currency,
         expires_at, remaining_mtok, held_mtok, frozen_mtok, is_frozen, is_void)
 """
@@ -224,8 +224,8 @@ _CHANGED_LOTS = """
       remaining_mtok = t.remaining_mtok + c.remaining, held_mtok = t.held_mtok + c.held,
       frozen_mtok = t.frozen_mtok + c.frozen, is_frozen = coalesce(c.is_frozen, t.is_frozen),
       is_void = coalesce(c.is_void, t.is_void)
-    from unnest(%s::uuid[], %s::text[], %s::text[], %s::boolean[], %s::timestamptz[], %s::bigint[], %s::bigint[],
-      %s::bigint[], %s::boolean[], %s::boolean[])
+    from unnest(%b::uuid[], %b::text[], %b::text[], %b::boolean[], %b::timestamptz[], %b::bigint[], %b::bigint[],
+      %b::bigint[], %b::boolean[], %b::boolean[])
       as c (tenant_id, account_id, lot_id, extended, expires_at, remaining, held, frozen, is_frozen, is_void)
     where t.partition = %s and t.tenant_id = c.tenant_id and t.account_id = c.account_id and t.lot_id = c.lot_id
 """
@@ -234,18 +234,18 @@ _NEW_HOLDS = """
       app, person, purpose, expires_at)
     select %s, tenant_id, account_id, hold_id, meter, amount_mtok, string_to_array(lot_ids, ','),
       string_to_array(lot_mtok, ',')::bigint[], held_at, app, person, purpose, expires_at
-    from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[],
-      %s::text[], %s::text[], %s::text[], %s::timestamptz[])
+    from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::text[], %b::text[], %b::timestamptz[],
+      %b::text[], %b::text[], %b::text[], %b::timestamptz[])
       as n (tenant_id, account_id, hold_id, meter, amount_mtok, lot_ids, lot_mtok, held_at, app, person, purpose,
         expires_at)
 """
 _EXTENDED_HOLDS = """
     update token_holds t set expires_at = c.expires_at
-    from unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[]) as c (tenant_id, account_id, hold_id, expires_at)
+    from unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[]) as c (tenant_id, account_id, hold_id, expires_at)
     where t.partition = %s and t.tenant_id = c.tenant_id and t.account_id = c.account_id and t.hold_id = c.hold_id
 """
 _SETTLED_HOLDS = """
-    delete from token_holds t using unnest(%s::uuid[], %s::text[], %s::text[]) as c (tenant_id, account_id, hold_id)
+    delete from token_holds t using unnest(%b::uuid[], %b::text[], %b::text[]) as c (tenant_id, account_id, hold_id)
     where t.partition = %s and t.tenant_id = c.tenant_id and t.account_id = c.account_id and t.hold_id = c.hold_id
 """
 

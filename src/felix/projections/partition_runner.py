@@ -32,11 +32,11 @@ DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, Runtime
 
 _ADD_CURSORS = (
     "insert into felix.cursors (projection, partition, version) select name, %s, version"
-    " from unnest(%s::text[], %s::int[]) as p (name, version) on conflict do nothing"
+    " from unnest(%b::text[], %b::int[]) as p (name, version) on conflict do nothing"
 )
 _CURSORS = "select projection, position, version from felix.cursors where partition = %s and projection = any(%s)"
 _MOVE = (
-    "update felix.cursors set position = %s, updated_at = clock_timestamp() from unnest(%s::text[], %s::int[])"
+    "update felix.cursors set position = %s, updated_at = clock_timestamp() from unnest(%b::text[], %b::int[])"
     " as p (name, version) where partition = %s and position = %s and projection = p.name"
     " and cursors.version = p.version"
 )
@@ -170,7 +170,7 @@ class PartitionRunner:
         wanted = {cursor.projection.name: cursor for cursor in self.cursors if not cursor.owned}
         keys = {_lock_key(name, self.partition): name for name in wanted}
         got = connection.execute(
-            "select key, pg_try_advisory_lock(key) from unnest(%s::bigint[]) as k (key)", (list(keys),)
+            "select key, pg_try_advisory_lock(key) from unnest(%b::bigint[]) as k (key)", (list(keys),)
         )
         names = [keys[key] for key, taken in got if taken]
         versions = [wanted[name].projection.version for name in names]

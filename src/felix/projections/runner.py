@@ -55,9 +55,7 @@ class ProjectionRunner:
     ) -> None:
         self._url = projector_url
         self._poll_s = poll_s
-        self._runners = {
-            partition: PartitionRunner(self._connect, projections, partition) for partition in partitions
-        }
+        self._runners = {partition: PartitionRunner(self._connect, projections, partition) for partition in partitions}
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="projections-heads", daemon=True)
 

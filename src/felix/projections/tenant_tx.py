@@ -134,9 +134,7 @@ class FounderTx(ReadTx):
 class ReadPool:
     """The connections of the read side. Sizes are for the readers; founders share two connections of their own."""
 
-    def __init__(
-        self, reader_url: str, founder_url: str | None = None, min_size: int = 1, max_size: int = 8
-    ) -> None:
+    def __init__(self, reader_url: str, founder_url: str | None = None, min_size: int = 1, max_size: int = 8) -> None:
         self._readers = _pool(reader_url, "readers", min_size, max_size)
         self._founders = _pool(founder_url, "founders", 0, 2) if founder_url is not None else None
         self._ending: set[asyncio.Task[None]] = set()

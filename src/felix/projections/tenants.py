@@ -16,8 +16,8 @@ from felix.projections.tenant_tx import FounderTx, Row, TenantTx
 _ONBOARDED = "tenancy.tenant_onboarded"
 _ADD = """
     insert into tenants as t (partition, tenant_id, events, last_event_at, last_position, slug, name, onboarded_at)
-    select %s, * from unnest(%s::uuid[], %s::bigint[], %s::timestamptz[], %s::bigint[], %s::text[], %s::text[],
-      %s::timestamptz[])
+    select %s, * from unnest(%b::uuid[], %b::bigint[], %b::timestamptz[], %b::bigint[], %b::text[], %b::text[],
+      %b::timestamptz[])
     on conflict on constraint tenants_pkey do update set events = t.events + excluded.events,
       last_event_at = excluded.last_event_at, last_position = excluded.last_position,
       slug = coalesce(excluded.slug, t.slug), name = coalesce(excluded.name, t.name),
@@ -67,9 +67,7 @@ class Tenants(Projection):
 
 PROJECTION = Tenants()
 
-_ROWS = (
-    "select tenant_id, partition, slug, name, onboarded_at, events, last_event_at, last_position from read.tenants"
-)
+_ROWS = "select tenant_id, partition, slug, name, onboarded_at, events, last_event_at, last_position from read.tenants"
 
 
 async def tenants(tx: FounderTx, after: str = "", limit: int = 1000) -> list[Row]:

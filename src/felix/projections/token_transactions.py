@@ -25,7 +25,7 @@ from felix.projections.tenant_tx import ReadTx, Row, TenantTx
 _OWN = frozenset({"lot", "held", "frozen", "debt"})
 _LAST_BALANCES = """
     select a.tenant_id, a.account_id, t.balance_mtok
-    from unnest(%s::uuid[], %s::text[]) as a (tenant_id, account_id) cross join lateral (
+    from unnest(%b::uuid[], %b::text[]) as a (tenant_id, account_id) cross join lateral (
       select balance_mtok from token_transactions t
       where t.partition = %s and t.tenant_id = a.tenant_id and t.account_id = a.account_id
       order by t.position desc limit 1
@@ -34,7 +34,7 @@ _LAST_BALANCES = """
 #: Not ``on conflict do update``: that checks the row to insert too, and a change alone may be negative.
 _ADD_SUMS = """
     with c as (
-      select * from unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::bigint[])
+      select * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::bigint[])
         as c (tenant_id, account_id, ledger_account, asset, amount)
     ), u as (
       update ledger_balances b set amount = b.amount + c.amount from c
@@ -259,7 +259,5 @@ async def trial_balance(tx: ReadTx) -> dict[str, dict[str, int]]:
 def _told(rows: list[Row]) -> list[Row]:
     for row in rows:
         columns = zip(row.pop("ledger_accounts"), row.pop("assets"), row.pop("amounts"), strict=True)
-        row["postings"] = [
-            {"account": account, "asset": asset, "amount": amount} for account, asset, amount in columns
-        ]
+        row["postings"] = [{"account": account, "asset": asset, "amount": amount} for account, asset, amount in columns]
     return rows

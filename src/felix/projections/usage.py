@@ -24,8 +24,8 @@ Key = tuple[UUID, str, str, str, str, str, str]
 #: Not ``on conflict do update``: that checks the row to insert too, and a reversal alone exceeds what it was debited.
 _ADD = """
     with c as (
-      select * from unnest(%s::uuid[], %s::text[], %s::date[], %s::text[], %s::text[], %s::text[], %s::text[],
-        %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])
+      select * from unnest(%b::uuid[], %b::text[], %b::date[], %b::text[], %b::text[], %b::text[], %b::text[],
+        %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])
         as c (tenant_id, account_id, day, meter, app, model, person, quantity, debited_mtok, reversed_mtok, debits)
     ), u as (
       update usage_by_day u set quantity = u.quantity + c.quantity, debited_mtok = u.debited_mtok + c.debited_mtok,
@@ -100,9 +100,7 @@ def _add(counters: dict[Key, list[int]], event: RecordedEvent) -> None:
             _count(counters, (*account, day, meter, *whose), 0, 0, amount_mtok)
 
 
-def _count(
-    counters: dict[Key, list[int]], key: Key, quantity: int, debited_mtok: int, reversed_mtok: int
-) -> None:
+def _count(counters: dict[Key, list[int]], key: Key, quantity: int, debited_mtok: int, reversed_mtok: int) -> None:
     debits = 0 if reversed_mtok else 1
     counter = counters.get(key)
     if counter is None:

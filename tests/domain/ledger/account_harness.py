@@ -1,13 +1,15 @@
 """Given / when / then for token accounts: frozen time, counted ids, and a journal that is checked at every step.
 
-Each command is decided on an account restored from its JSON snapshot and, a second time, on one that only ever saw
-its events as JSON. Both have to make the same events and arrive at the same state, so every test in this folder also
-tests that replay = state, that a snapshot loses nothing, and that deciding again after a conflict changes nothing.
+Each command is decided on an account that has stayed in memory all the time, with everything it keeps ready, and a
+second time on one restored from its JSON snapshot. Both have to make the same events, and a replica that only sees
+those as JSON has to arrive at the same state. So every test in this folder also tests that replay = state, that a
+snapshot loses nothing, that nothing kept ready is stale, and that deciding again after a conflict changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -54,7 +56,12 @@ class Purse:
         self.live = account
         self.commit(account)
 
+    def warm(self) -> TokenAccount:
+        """A copy with everything the account keeps ready, to be thrown away if it refuses."""
+        return deepcopy(self.live)
+
     def load(self) -> TokenAccount:
+        """The account as a store would give it back."""
         state = orjson.loads(orjson.dumps(self.live.snapshot()))
         return TokenAccount.restore(
             stream=self.live.id,
@@ -131,18 +138,14 @@ class Ledger:
         self.now += timedelta(**delta)
 
     def decide(self, account_ids: list[str], context: CommandContext, decision: Any) -> Any:
-        """Decide on snapshots and again on replicas; keep what happened unless it was refused."""
-        accounts = [self.purses[account_id].load().deciding(context) for account_id in account_ids]
+        """Decide on warm accounts and again on restored ones; keep what happened unless it was refused."""
+        accounts = [self.purses[account_id].warm().deciding(context) for account_id in account_ids]
         try:
             outcome, refusal = decision(*accounts), None
         except FelixError as error:
             outcome, refusal = None, error
         context.rewind()
-        again = [self.purses[account_id].load() for account_id in account_ids]
-        for account, account_id in zip(again, account_ids, strict=True):
-            vars(account).update(TokenAccount.thaw(self.purses[account_id].replica.snapshot()))
-            account._deadlines = account._make_deadlines()
-            account.deciding(context)
+        again = [self.purses[account_id].load().deciding(context) for account_id in account_ids]
         try:
             assert decision(*again) == outcome
             assert refusal is None
