@@ -15,7 +15,7 @@ test: $(READY) ## Run the tests
 	@$(BIN)/python -m pytest -n auto -m "not deep"
 
 test-deep: $(READY) ## Run the tests and the long fault and fuzz profiles
-	@FELIX_DEEP=1 $(BIN)/python -m pytest -n auto --timeout 3600
+	@FELIX_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto --timeout 3600
 
 lint: $(READY) ## Check format, style, types and import contracts
 	@$(BIN)/ruff format --check .
@@ -27,7 +27,7 @@ bench: $(READY) ## Measure throughput and latency on this machine
 	@$(BIN)/python -m benchmarks
 
 docs: $(READY) ## Write the generated files anew
-	@$(BIN)/python -m felix.cli.generated
+	@$(BIN)/felix docs write
 
 clean: ## Remove the environment, caches and build output; data in .felix stays
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

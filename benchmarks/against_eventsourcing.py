@@ -43,6 +43,7 @@ class Account(Aggregate):
 
 def run(bench: Bench) -> list[Row]:
     """Measure."""
+    in_process.collect_as_served()
     endpoints = bench.database("in_process")
     books = open_books(endpoints, tenants=bench.amount(50, 4), accounts=bench.amount(500, 20))
     bulk_books = open_books(endpoints, tenants=PARTITIONS, accounts=200)

@@ -37,6 +37,7 @@ values (1, '0192f0c1-2b3c-7d4e-8f5a-6b7c8d9e0f1a', :n, :n, now(), gen_random_uui
 
 def run(bench: Bench) -> list[Row]:
     """Measure."""
+    in_process.collect_as_served()
     endpoints = bench.database("against_pgbench")
     books = open_books(endpoints, tenants=PARTITIONS, accounts=200)
     batches = bench.amount(80, 4)

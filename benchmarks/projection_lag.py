@@ -102,6 +102,7 @@ def run(bench: Bench) -> list[Row]:
             "rate meanwhile",
             "events/s",
             rates,
+            at_least=0.975 * RATE_S,
             note=f"share of a core: worker {notes[0]:.0f} %, API {notes[1]:.0f} %",
         ),
     ]

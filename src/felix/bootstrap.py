@@ -180,6 +180,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 directory.remember(row["tenant_id"], row["partition"])
             return Principal(row["key_id"], row["role"], row["tenant_id"]) if row else None
 
+        async def generation() -> int:
+            async with reads.unbound() as tx:
+                row = await tx.fetch_one("select generation from felix.api_key_generation")
+            return int(row["generation"]) if row else 0
+
         async def find_tenant(named: str) -> UUID:
             async with reads.founder() as tx:
                 row = await tx.fetch_one(
@@ -199,7 +204,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
             performer=performer,
             reads=reads,
-            authenticator=Authenticator(look_up, find_tenant),
+            authenticator=Authenticator(look_up, generation, find_tenant),
             partition_of=directory.partition_of,
             pin_tenant=directory.pin,
             ready=ready,

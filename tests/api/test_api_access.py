@@ -12,7 +12,8 @@ from felix_world import NOBODY, Caller, World, new_key
 
 from felix import bootstrap
 from felix.api.auth import BELIEVED_FOR_S
-from felix.eventstore.api_keys import create_key, new_key as new_api_key, revoke_key
+from felix.eventstore.api_keys import create_key, revoke_key
+from felix.eventstore.api_keys import new_key as new_api_key
 
 OPEN = {"/healthz", "/readyz"}
 
@@ -89,7 +90,8 @@ FOUNDERS_ONLY = [
         for what in (
             "freeze", "unfreeze", "grants", "credit-limit", "adjustments", f"lots/{_SOME['lot_id']}/expire",
             f"lots/{_SOME['lot_id']}/void", f"lots/{_SOME['lot_id']}/extend", f"lots/{_SOME['lot_id']}/freeze",
-            f"lots/{_SOME['lot_id']}/unfreeze", f"debits/{_SOME['debit_id']}/reversals",
+            f"lots/{_SOME['lot_id']}/unfreeze",
+            f"lots/{_SOME['lot_id']}/claw-backs", f"debits/{_SOME['debit_id']}/reversals",
             f"adjustments/{_SOME['adjustment_id']}/approvals", f"adjustments/{_SOME['adjustment_id']}/rejections",
         )
     ),
@@ -202,7 +204,12 @@ def test_usage_for_an_account_of_another_client_is_refused_like_one_that_never_w
 
 
 def test_every_answer_carries_the_headers_of_the_house(bakery: Caller, world: World) -> None:
-    answers = [bakery.get("/v1/meters"), bakery.get("/nowhere"), world.client.get("/healthz"), bakery.post("/v1/tenants")]
+    answers = [
+        bakery.get("/v1/meters"),
+        bakery.get("/nowhere"),
+        world.client.get("/healthz"),
+        bakery.post("/v1/tenants"),
+    ]
     for answered in answers:
         assert answered.headers["cache-control"] == "no-store"
         assert answered.headers["x-content-type-options"] == "nosniff"

@@ -147,7 +147,9 @@ def test_headers_of_any_bytes_are_answered(headers: dict[str, bytes], write: boo
         answered_well(answered, began)
 
 
-query_values = st.one_of(st.text(max_size=12), st.sampled_from(["", "\x00", "-1", "1e9", "9" * 30, "٣", "NaN", "%", "a,b"]))
+query_values = st.one_of(
+    st.text(max_size=12), st.sampled_from(["", "\x00", "-1", "1e9", "9" * 30, "٣", "NaN", "%", "a,b"])
+)
 
 
 @settings(quick, max_examples=5_000 if DEEP else 100)

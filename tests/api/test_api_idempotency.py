@@ -139,5 +139,3 @@ def test_a_tenant_that_is_taken_on_board_twice_under_one_key_is_one(founder: Cal
     taken = founder.post("/v1/tenants", {"slug": f"once-{key}", "name": "Once"})
     assert (taken.status_code, taken.json()["code"]) == (409, "slug_taken")
     assert founder.done("/v1/tenants", {"slug": f"once-{key}", "name": "Once"}, key) == first
-
-

@@ -107,6 +107,12 @@ ACCEPTED: dict[str, tuple[Callable[[Scene], tuple[Caller, str, Any]], int, dict[
         {"amount_mtok": 5, "debt_repaid_mtok": 0},
     ),
     "expire_lot": (_expired_lot, 200, {"amount_mtok": TOKENS}),
+    "book_expiries": (lambda s: (s.client, f"{s.at}/expiries", {}), 200, {"holds": [], "lots": []}),
+    "claw_back_tokens": (
+        lambda s: (s.founder, f"{s.lot()}/claw-backs", {"amount_mtok": TOKENS + 5, **WHY}),
+        201,
+        {"amount_mtok": TOKENS + 5, "new_debt_mtok": 5},
+    ),
     "void_lot": (lambda s: (s.founder, f"{s.lot()}/void", WHY), 200, {"amount_mtok": TOKENS, "still_held_mtok": 0}),
     "extend_lot": (
         lambda s: (
@@ -181,7 +187,7 @@ ACCEPTED: dict[str, tuple[Callable[[Scene], tuple[Caller, str, Any]], int, dict[
     ),
 }
 
-# --- what is refused: (caller, path, body), the status, and the code ---------------------------------------------------
+# --- what is refused: (caller, path, body), the status, and the code -------------------------------------------------
 
 
 def _used_up_transfer(s: Scene) -> tuple[Caller, str, Any]:
@@ -226,6 +232,12 @@ REFUSED: dict[str, tuple[Callable[[Scene], tuple[Caller, str, Any]], int, str]] 
         "account_closed",
     ),
     "expire_lot": (lambda s: (s.founder, f"{s.lot()}/expire", {}), 409, "lot_has_not_expired"),
+    "book_expiries": (lambda s: (s.client, f"{closed(s).at}/expiries", {}), 409, "account_closed"),
+    "claw_back_tokens": (
+        lambda s: (s.founder, f"{closed(s).at}/lots/lot_{'0' * 32}/claw-backs", {"amount_mtok": 1, **WHY}),
+        409,
+        "account_closed",
+    ),
     "void_lot": (_twice(lambda s: f"{s.lot()}/void", WHY), 409, "lot_is_void"),
     "extend_lot": (
         lambda s: (s.founder, f"{s.lot()}/extend", {"expires_at": "2041-01-01T00:00:00Z", **WHY}),

@@ -26,6 +26,7 @@ PARTITIONS = 4
 #: Both clients live in partition 0, so that their commands share batches.
 ACME = UUID("0192f000-0000-7000-8000-000000000000")
 GLOBEX = UUID("0192f000-0000-7000-8000-000000000004")
+_WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 _keys = count(1)
 
 
@@ -58,7 +59,7 @@ class Office:
         return account_id
 
     def at_once(self, commands: Sequence[Command], keys: Sequence[str] | None = None) -> list[Any]:
-        """Perform commands that arrive while the lane is busy: all but the first share a batch.
+        """Perform commands that arrive while the lane is busy with another one, and so share a batch.
 
         Gives outcomes, and errors where there is no outcome, in the order of the commands.
         """
@@ -66,12 +67,17 @@ class Office:
 
         async def all_of_them() -> list[Any]:
             with holding_the_head(self.database) as holder:
+                opening = new_context(ACME, new_key(), "founder:a")
+                first = asyncio.ensure_future(self.performer.perform(m.OpenTokenAccount(name="First"), opening))
+                await asyncio.sleep(0)
+                until(lambda: self.rows(_WAITING) == [(1,)], "the lane waits")
                 waiting = [
                     asyncio.ensure_future(self.performer.perform(command, new_context(ACME, key, "founder:a")))
                     for command, key in zip(commands, named, strict=True)
                 ]
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0)
                 holder.rollback()
+                await first
                 return await asyncio.gather(*waiting, return_exceptions=True)
 
         return asyncio.run(all_of_them())
@@ -111,7 +117,11 @@ class Office:
     def assert_log_is_whole(self) -> None:
         """Positions, versions and tenant sequences are dense, and the head is where the last event is."""
         dense = "select count(*), min({0}), max({0}) from felix.events where partition = 0 {1}"
-        for column, group in (("position", ""), ("version", "group by stream"), ("tenant_sequence", "group by tenant_id")):
+        for column, group in (
+            ("position", ""),
+            ("version", "group by stream"),
+            ("tenant_sequence", "group by tenant_id"),
+        ):
             for number, least, most in self.rows(dense.format(column, group)):
                 assert (least, most) == (1, number), column
         (last,) = self.rows("select coalesce(max(position), 0) from felix.events where partition = 0")

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import uuid4
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from felix import __version__
 from felix.api import documents, ledger, log, metering, operations, tenancy
 from felix.api.documents import PROBLEM_SCHEMA
-from felix.api.http import Services
+from felix.api.http import Endpoint, Services
 from felix.api.problems import MethodNotAllowed, problem
 from felix.domain.errors import FelixError, NotFound
 
@@ -30,14 +31,42 @@ DESCRIPTION = (
 )
 
 
-class Headers:
-    """Adds the headers that every answer carries. Pure ASGI: it never touches a body."""
+class Door:
+    """Adds the headers that every answer carries, and takes requests to their endpoints. Pure ASGI.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Felix's endpoints read the raw request and answer with a response: FastAPI's way to them (a regular expression a
+    route, an exit stack, dependencies) costs a debit more than the rest of its work and does nothing for them. So the
+    door looks the path up by its parts; what it does not know goes FastAPI's way: paths with a convertor, the document,
+    404 and 405.
+    """
+
+    def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self.app = app
+        self._endpoints: dict[tuple[str, int], list[tuple[list[str], Endpoint]]] = {}
+        for route in routes:
+            # A parameter that may hold slashes can't be told by parts.
+            if isinstance(route, APIRoute) and ":path}" not in route.path:
+                parts = route.path.split("/")
+                for method in route.methods or ():
+                    self._endpoints.setdefault((method, len(parts)), []).append((parts, route.endpoint))
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """The endpoint of a path and the values of its parameters."""
+        given = path.split("/")
+        for parts, endpoint in self._endpoints.get((method, len(given)), ()):
+            values = {}
+            for part, value in zip(parts, given, strict=True):
+                if part == value:
+                    continue
+                if not part.startswith("{") or not value:
+                    break
+                values[part[1:-1]] = value
+            else:
+                return endpoint, values
+        return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and sign the answer."""
+        """Answer the request, or pass it on, and sign the answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -54,7 +83,13 @@ class Headers:
                 )
             await send(message)
 
-        await self.app(scope, receive, send_signed)
+        found = self.find(scope["method"], scope["path"])
+        if found is None:
+            await self.app(scope, receive, send_signed)
+            return
+        endpoint, scope["path_params"] = found
+        response = await endpoint(Request(scope, receive))
+        await response(scope, receive, send_signed)
 
 
 def create_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
@@ -62,7 +97,7 @@ def create_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]])
     app = FastAPI(title="Felix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     for room in ROOMS:
         app.include_router(room.router)
-    app.add_middleware(Headers)
+    app.add_middleware(Door, routes=[route for room in ROOMS for route in room.router.routes])
     app.add_exception_handler(HTTPException, _as_problem)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

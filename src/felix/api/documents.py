@@ -76,7 +76,7 @@ IN_PATH: dict[str, tuple[str, str]] = {
     "cap_id": ("^cap_[0-9a-f]{32}$", examples.CAP_ID),
     "adjustment_id": ("^adj_[0-9a-f]{32}$", examples.ADJUSTMENT_ID),
     "rate_card_id": ("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "default"),
-    "stream": ("^[!-~]+$", examples.LOG_EVENT["stream"]),
+    "stream": ("^[!-~]+$", str(examples.LOG_EVENT["stream"])),
     "command_key": ("^[!-~]{1,255}$", "order-4711"),
 }
 PAGE = [
@@ -182,7 +182,10 @@ def schema_of(example: Any) -> dict[str, Any]:
         case dict():
             properties = {name: schema_of(value) for name, value in example.items()}
             if "next" in properties:
-                properties["next"] = {"type": ["integer", "string", "null"], "description": "`cursor` of the next page."}
+                properties["next"] = {
+                    "type": ["integer", "string", "null"],
+                    "description": "`cursor` of the next page.",
+                }
             return {"type": "object", "properties": properties}
         case _:
             return {}

@@ -220,36 +220,41 @@ class _Batch:
         """Let a command decide; returns what to remember, or None when it failed in a way that is not."""
         context = submission.context
         unit = _Unit(self, context)
+        before = len(self.events)
         error: FelixError | None = None
         try:
-            body = canonical_json(submission.handler(submission.command, unit))
-        except DETERMINISTIC as refusal:
-            error = refusal
-            body = canonical_json(record_of(refusal))
+            try:
+                body = canonical_json(submission.handler(submission.command, unit))
+                unit.collect()
+            except DETERMINISTIC as refusal:
+                error = refusal
+                body = canonical_json(record_of(refusal))
+                unit.undo()
         except Unavailable:
             raise
         except FelixError as failure:
             submission.answer = failure
-            unit.undo()
+            self._take_back(unit, before)
             return None
         except DEFECTS:
             log.exception("a command failed", extra={"command": submission.command.command_name})
             submission.answer = DefectFound()
-            unit.undo()
+            self._take_back(unit, before)
             return None
         first = last = None
-        if error is not None:
-            unit.undo()
-        else:
-            before = len(self.events)
-            unit.collect()
-            if len(self.events) > before:
-                first, last = self._head + before + 1, self._head + len(self.events)
+        if len(self.events) > before:
+            first, last = self._head + before + 1, self._head + len(self.events)
         submission.answer = Outcome(error is None, body, self.partition, first, last)
         return CommandOutcome(
             context.tenant_id, context.command_key, submission.command.command_name, context.actor, error is None,
             first, last, context.at, submission.fingerprint, body,
         )  # fmt: skip
+
+    def _take_back(self, unit: _Unit, before: int) -> None:
+        """After a failure nobody knows what is half done: everything that the command touched is loaded again."""
+        del self.events[before:]
+        self._usage.difference_update(unit.usage_keys.values())
+        unit.undo(everything=True)
 
     def load(self, aggregate_class: type[A], stream: str) -> A | None:
         """An aggregate from memory, or from the log and the events of this batch."""
@@ -335,7 +340,7 @@ class _Unit:
         self.partition = batch.partition
         self._batch = batch
         self._touched: dict[str, FelixAggregate] = {}
-        self._usage_keys: dict[int, bytes] = {}
+        self.usage_keys: dict[int, bytes] = {}
 
     def find(self, aggregate_class: type[A], local_id: str) -> A | None:
         stream = stream_name(self.context.tenant_id, aggregate_class.kind, local_id)
@@ -362,19 +367,22 @@ class _Unit:
         return self._batch.known_usage(keys)
 
     def remember_usage(self, event: FelixEvent, key: bytes) -> None:
-        self._usage_keys[id(event)] = key
+        self.usage_keys[id(event)] = key
 
     def collect(self) -> None:
         """Move the new events of every touched aggregate into the batch."""
         metadata = canonical_json(self.context.metadata())
         for aggregate in self._touched.values():
             if aggregate.pending_events:
-                self._batch.append(aggregate, self.context, metadata, self._usage_keys)
+                self._batch.append(aggregate, self.context, metadata, self.usage_keys)
 
-    def undo(self) -> None:
-        """Leave no trace: what this command changed in memory is loaded again when it is next needed."""
+    def undo(self, *, everything: bool = False) -> None:
+        """Leave no trace: what this command changed in memory is loaded again when it is next needed.
+
+        A refusal has changed what has pending events, and nothing else; after a failure that is not certain.
+        """
         for aggregate in self._touched.values():
-            if aggregate.pending_events:
+            if everything or aggregate.pending_events:
                 self._batch.forget(aggregate)
 
 

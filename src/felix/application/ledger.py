@@ -10,6 +10,7 @@ from felix.domain.errors import Invalid
 from felix.domain.ledger.errors import DebitNotFound
 from felix.domain.ledger.messages import (
     DebitTokens,
+    HoldCaptured,
     OpenTokenAccount,
     ReverseDebit,
     TokensDebited,
@@ -62,7 +63,7 @@ def reverse_debit(command: ReverseDebit, unit: UnitOfWork) -> dict[str, Any]:
     account = unit.get(TokenAccount, command.account_id)
     event_id, version = parse_debit_id(command.debit_id)
     debit = unit.event_at(account, version) if version <= account.version else None
-    if not isinstance(debit, TokensDebited) or debit.event_id != event_id:
+    if not isinstance(debit, TokensDebited | HoldCaptured) or debit.event_id != event_id:
         raise DebitNotFound(f"There is no debit {command.debit_id}.", id=command.debit_id)
     return account.reverse(command, debit)
 

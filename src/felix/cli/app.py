@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ COMMANDS: tuple[tuple[str, str, str, Group], ...] = (
     ("status", "felix.cli.status:status", "Say what runs, how far the log is, and whether Felix is ready.", RUNNING),
     ("migrate", "felix.cli.migrate:migrate", "Bring the database and the read models up to date.", RUNNING),
     ("bench", "felix.cli.bench:bench", "Measure throughput and latency on this machine.", RUNNING),
+    ("docs", "felix.cli.docs:app", "Write the pages that are generated from the code, or check them.", RUNNING),
     ("tenants", "felix.cli.tenants:app", "List clients and take new ones on board.", BOOKS),
     ("keys", "felix.cli.keys:app", "Make, list and revoke API keys.", BOOKS),
     ("tokens", "felix.cli.tokens:app", "Open token accounts, and grant, hold, debit and show tokens.", BOOKS),
@@ -32,6 +34,9 @@ COMMANDS: tuple[tuple[str, str, str, Group], ...] = (
     ("replay", "felix.cli.replay:replay", "Show a token account as it was, and every cause of its balance.", LOG),
     ("verify", "felix.cli.verify:app", "Prove that what is stored is consistent.", LOG),
 )
+
+
+ASK_STATUS = "Is `felix up` running on this data directory? `felix status` says more."
 
 
 def make_app() -> App:
@@ -53,6 +58,8 @@ def make_app() -> App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and answer its exit code. Wrong usage leaves by ``SystemExit(2)``."""
+    # Libraries warn of what becomes an error in a sentence anyway.
+    logging.getLogger().addHandler(logging.NullHandler())
     app = make_app()
     try:
         result = app(list(arguments))
@@ -85,7 +92,7 @@ def _explain(error: Exception) -> int:
     """Print what is the case, and the exit code for it."""
     from pydantic import ValidationError
 
-    from felix.domain.errors import FelixError
+    from felix.domain.errors import FelixError, Unavailable
     from felix.embedded.errors import EmbeddedError
 
     hint, code = "", type(error).__name__
@@ -99,12 +106,16 @@ def _explain(error: Exception) -> int:
     elif isinstance(error, FelixError):
         message, code = error.detail, error.code
         hint = str(error.facts.get("hint", ""))
-        known = [f"{name}: {value}" for name, value in error.facts.items() if name != "hint" and value is not None]
+        if isinstance(error, Unavailable) and not hint and code != "not_running":
+            hint = ASK_STATUS
+        known = [
+            f"{name}: {value}" for name, value in error.facts.items() if name != "hint" and value not in (None, "")
+        ]
         if known and not hint:
             message += f" [{', '.join(known)}]"
     else:
         message, code = f"The database can't be reached: {str(error).strip()}", "unavailable"
-        hint = "Is `felix up` running on this data directory? `felix status` says more."
+        hint = ASK_STATUS
     _print_error(message, code)
     if hint:
         print(f"hint:  {hint}", file=sys.stderr)

@@ -168,4 +168,7 @@ def _rate_card() -> Command:
             "tiers": [{"up_to": 10, "price_mtok": 2_000}, {"price_mtok": 1_500}],
         }
     )
-    return PublishRateCard.model_validate({"prices": prices, "note": "demo prices"})
+    # In force since long ago, so that usage of the past can be imported too.
+    return PublishRateCard.model_validate(
+        {"prices": prices, "note": "demo prices", "effective_from": "2020-01-01T00:00:00Z"}
+    )

@@ -16,8 +16,6 @@ from felix.cli.session import open_session
 from felix.domain.errors import NotFound
 
 if TYPE_CHECKING:
-    import psycopg
-
     from felix.eventstore.mapper import RecordedEvent
 
 app = App(name="events", help="Show events and follow them.")
@@ -126,9 +124,7 @@ def show(position: str, *, showing: Showing | None = None) -> None:
             print(f"  {each['amount']:>20,} {each['asset']}  {each['account']}")
 
 
-def _newest(
-    connection: psycopg.Connection[Any], heads: dict[int, int], chosen: _Filter, limit: int
-) -> list[RecordedEvent]:
+def _newest(connection: Any, heads: dict[int, int], chosen: _Filter, limit: int) -> list[RecordedEvent]:
     """The newest events that pass, oldest first: looks back page by page until there are enough."""
     from felix.eventstore.reader import read_partition
 
@@ -146,7 +142,7 @@ def _newest(
     return found[-limit:] if limit else []
 
 
-def _since(connection: psycopg.Connection[Any], seen: dict[int, int], chosen: _Filter) -> Iterator[RecordedEvent]:
+def _since(connection: Any, seen: dict[int, int], chosen: _Filter) -> Iterator[RecordedEvent]:
     """What was committed since the last look; moves ``seen`` on."""
     from felix.eventstore.reader import heads, read_partition
 

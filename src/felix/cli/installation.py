@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DATABASE = "felix"
 PROCESSES_FILE = "processes.json"
+#: Where :class:`felix.bootstrap.Endpoints` keeps its addresses; the name is repeated because that import is slow.
+RUN_FILE = "run.json"
 ROLE_PASSWORD_FILE = "role-password"
 FOUNDER_KEY_FILE = "founder-key"
 CHECK_EVERY_S = 0.1
@@ -168,8 +170,11 @@ class Installation:
         if self._watcher.ident is not None:
             self._watcher.join()
         self._services.stop(max(2.0, began_at + 0.95 * whole_s - time.monotonic()))
-        with suppress(OSError):
-            (self.data_dir / PROCESSES_FILE).unlink(missing_ok=True)
+        # The addresses of services that were stopped would only send other commands into the void.
+        stale = [PROCESSES_FILE, *([RUN_FILE] if self.settings.database_url is None else [])]
+        for name in stale:
+            with suppress(OSError):
+                (self.data_dir / name).unlink(missing_ok=True)
 
     def _add_child(
         self,

@@ -44,7 +44,8 @@ def print_table(
 
     found = list(rows)
     if not found:
-        print(empty)
+        if empty:
+            print(empty)
         return
     table = Table(
         box=None, title=title, title_justify="left", pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)

@@ -5,10 +5,12 @@ A child inherits the listening socket, so that several share it and a restart re
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
 import sys
+from importlib import import_module
 
 #: A parent that is gone can't be asked to wait: requests at hand get this long.
 ORPHAN_TIMEOUT_S = 3.0
@@ -19,10 +21,14 @@ def main() -> None:
     import uvicorn
 
     from felix.adapters.logs import log_json
-    from felix.asgi import app
     from felix.embedded import await_brief, supervised, when_orphaned
     from felix.settings import Settings
 
+    # By name, because the two entry points do not know each other; here, because it takes the time of a child's wait.
+    app = import_module("felix.asgi").app
+    # A batch makes tens of thousands of objects that die with it: the default would look through them all the time.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     if supervised():
         os.environ.update(await_brief())
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM), at_the_latest_s=ORPHAN_TIMEOUT_S)
@@ -39,6 +45,7 @@ def main() -> None:
         log_config=None,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_timeout_s / 2)),
         server_header=False,
+        proxy_headers=False,
     )
     uvicorn.Server(config).run([_inherited_socket()] if "--fd" in sys.argv else None)
 

@@ -14,8 +14,6 @@ from felix.domain.errors import NotFound
 from felix.settings import Settings
 
 if TYPE_CHECKING:
-    import psycopg
-
     from felix.application.outcome import Outcome
     from felix.application.performer import Performer
     from felix.bootstrap import Endpoints
@@ -95,7 +93,7 @@ class Session:
         return asyncio.run(asking())
 
     @contextmanager
-    def log(self) -> Iterator[psycopg.Connection[Any]]:
+    def log(self) -> Iterator[Any]:
         """A connection that reads the log of every client, and nothing else."""
         from felix.eventstore.connections import connect
 

@@ -154,3 +154,22 @@ def test_tokens_released_into_a_frozen_lot_are_frozen(ledger: Ledger) -> None:
     ledger.do(m.ReleaseHold, hold_id=hold_id)
     assert ledger.happened() == ["HoldReleased", "LotFrozen"]
     assert ledger.account().frozen_mtok == 100
+
+
+def test_an_extended_hold_runs_out_at_its_new_time(ledger: Ledger) -> None:
+    hold_id = hold(ledger, 100, ttl_s=60)
+    ledger.do(m.ExtendHold, hold_id=hold_id, ttl_s=120)
+    ledger.wait(seconds=60)
+    with pytest.raises(errors.InsufficientTokens):
+        ledger.charge(("x", 1))
+    ledger.do(m.BookExpiries)
+    ledger.wait(seconds=60)
+    ledger.charge(("x", 1))
+    assert ledger.happened() == ["HoldExpired", "TokensDebited"]
+
+
+def test_an_account_in_memory_forgets_the_deadlines_of_settled_holds(ledger: Ledger) -> None:
+    for _ in range(300):
+        ledger.do(m.ReleaseHold, hold_id=hold(ledger, 1, ttl_s=600))
+        ledger.wait(seconds=30)
+    assert len(ledger.account()._deadlines) < 100

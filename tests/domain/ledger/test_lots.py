@@ -251,3 +251,44 @@ def test_only_the_last_used_up_lots_are_remembered(ledger: Ledger) -> None:
         ledger.charge(("x", 1))
     assert len(ledger.account().book.past) == lots.MAX_PAST_LOTS
     assert not ledger.account().book.lots
+
+
+def test_an_extended_lot_expires_at_its_new_time(ledger: Ledger) -> None:
+    lot_id = ledger.grant(10, expires_at=START + timedelta(hours=1))
+    ledger.do(m.ExtendLot, lot_id=lot_id, expires_at=START + timedelta(hours=2), reason="kindness")
+    ledger.wait(hours=1)
+    ledger.charge(("x", 1))
+    ledger.wait(hours=1)
+    with pytest.raises(errors.InsufficientTokens):
+        ledger.charge(("x", 1))
+
+
+def test_a_share_of_the_price_is_never_negative(ledger: Ledger) -> None:
+    """Undoing the slices that took no cent along leaves more recognised than the floor says."""
+    lot_id = ledger.grant(6, cost_minor=3, currency="EUR")
+    debits = [ledger.charge(("x", 1)) for _ in range(6)]
+    assert [debit.allocation[0][3] for debit in debits] == [0, 1, 0, 1, 0, 1]
+    for debit in debits[::2]:
+        ledger.reverse(debit)
+    assert ledger.lot(lot_id).recognised_minor == 3
+    assert [ledger.charge(("x", 1)).allocation[0][3] for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_lot_that_a_reversal_revives_still_expires_in_an_account_kept_in_memory(ledger: Ledger) -> None:
+    ledger.grant(10, expires_at=START + timedelta(hours=1))
+    debit = ledger.charge(("x", 10))
+    purse = ledger.purses[ledger.main]
+    purse.live = purse.load()
+    ledger.reverse(debit)
+    ledger.wait(hours=1)
+    with pytest.raises(errors.InsufficientTokens):
+        ledger.charge(("x", 1))
+
+
+def test_what_a_voided_lot_has_in_holds_is_in_no_later_balance(ledger: Ledger) -> None:
+    lot_id = ledger.grant(10)
+    ledger.do(m.HoldTokens, amount_mtok=4, meter="x", ttl_s=60)
+    ledger.do(m.VoidLot, lot_id=lot_id, reason="refund")
+    ledger.wait(seconds=60)
+    assert ledger.account().balance_at(ledger.now)["available_mtok"] == 0
+    assert ledger.do(m.BookExpiries)["balance"]["available_mtok"] == 0

@@ -268,3 +268,11 @@ def test_every_event_of_the_account_adds_up_by_a_fold_of_its_own() -> None:
     for event in events:
         if event not in (FelixEvent, FelixCreated, m.TokenAccountOpened):
             assert issubclass(getattr(TokenAccount, event.__name__), AbstractDecoratedFuncCaller), event
+
+
+def test_a_reversal_forgives_no_more_than_is_still_owed(ledger: Ledger) -> None:
+    other = ledger.open(credit_limit_mtok=20)
+    debit = ledger.charge(("x", 10), ("y", 10), account=other)
+    ledger.grant(15, account=other)
+    outcome = ledger.reverse(debit, account=other)
+    assert (outcome["forgiven_debt_mtok"], outcome["restitution_mtok"]) == (5, 15)
