@@ -87,7 +87,7 @@ async def _open_accounts(performer: Performer, tenants: list[UUID], each: int) -
 
     async def tenant(tenant_id: UUID) -> list[str]:
         await do(tenant_id, OnboardTenant(slug=f"t-{tenant_id.hex[:12]}", name="Bench"))
-        await do(tenant_id, PublishRateCard(prices=PRICES))
+        await do(tenant_id, PublishRateCard.model_validate({"prices": PRICES}))
         return await asyncio.gather(*(account(tenant_id) for _ in range(each)))
 
     return await asyncio.gather(*map(tenant, tenants))

@@ -2,8 +2,8 @@
 
 One real API process, no worker. Four keep-alive connections, each for a tenant in a partition of its own, post
 prebuilt bodies of 1,000 items for 50 accounts as fast as they are answered. Every item is validated, looked up in the
-dedupe index, priced, debited and written as one event row with its postings' amounts; every batch must answer 1,000
-accepted, and the log must hold exactly one row an item.
+dedupe index, priced, debited and written as one event row; every batch must answer 1,000 accepted, and the log must
+hold exactly one row an item.
 """
 
 from __future__ import annotations

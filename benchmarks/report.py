@@ -79,7 +79,9 @@ class Conditions:
 
     def lines(self) -> list[str]:
         """One fact a line."""
+        busy = self.load_at_start > self.cores / 4
         return [
+            *(["**The machine was busy with other things: these figures say little.**"] if busy else []),
             f"{self.cores} cores ({_processor()}), load average {self.load_at_start:.2f} at the start"
             f" and {self.load_at_end:.2f} at the end",
             f"fdatasync after an 8 kB write: {self.fdatasync_us:.0f} µs (median of {COMMITS}, same directory)",

@@ -94,7 +94,11 @@ class Bench:
         """One real API process on a port of its own, ready."""
         port = free_port()
         with self._process("felix.cli.serve", endpoints, FELIX_PORT=str(port)) as process:
-            wait_for(port, "/readyz", process)
+            try:
+                wait_for(port, "/readyz", process)
+            except (RuntimeError, TimeoutError) as error:
+                log = (self.directory / "felix.cli.serve.log").read_text(errors="replace")
+                raise RuntimeError(f"the API did not start; it wrote:\n{log[-4_000:]}") from error
             yield Running(process.pid, port)
 
     @contextmanager

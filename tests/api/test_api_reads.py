@@ -139,22 +139,24 @@ def test_every_transaction_of_the_journal_sums_to_zero(bakery: Caller, founder: 
         assert sum(posting["amount"] for posting in line["postings"]) == 0, line
 
 
-def test_pages_follow_each_other_without_a_gap_while_others_write(bakery: Caller, account: str) -> None:
+def test_pages_follow_each_other_without_a_gap_while_others_write(world: World) -> None:
+    tenant = world.new_tenant()
+    account = f"/v1/token-accounts/{tenant.open_account(world.founder, 10_000)}"
     for path, by in (
         ("/v1/events", "tenant_sequence"),
-        (f"/v1/streams/{bakery.tenant_id}:token_account:{account[-37:]}/events", "version"),
+        (f"/v1/streams/{tenant.tenant_id}:token_account:{account[-37:]}/events", "version"),
         (f"{account}/transactions", "position"),
     ):
         for _ in range(7):
-            written = debit(bakery, account)
-        whole = bakery.seen(f"{path}?limit=1000", written)["data"]
+            written = debit(tenant, account)
+        whole = tenant.seen(f"{path}?limit=1000", written)["data"]
         seen: list[Any] = []
         cursor = 0
         while len(seen) < len(whole):
-            page = bakery.seen(f"{path}?limit=3&cursor={cursor}", written)
+            page = tenant.seen(f"{path}?limit=3&cursor={cursor}", written)
             seen += page["data"]
             cursor = page["next"]
-            debit(bakery, account)
+            debit(tenant, account)
         assert seen[: len(whole)] == whole
         numbers = [row[by] for row in seen]
         assert numbers == sorted(set(numbers))

@@ -164,7 +164,7 @@ def test_the_next_one_gets_the_port_although_children_are_still_ending(running: 
 
 def test_the_ledger_is_consistent_after_all_of_this(running: RunningFelix, account: str) -> None:
     told = running.told("verify", "ledger")
-    assert told["consistent"] and told["events"] > 10, told
+    assert told["consistent"] and told["events"] > 3, told
 
 
 def test_it_stops_in_time_and_leaves_nothing_behind(running: RunningFelix, account: str) -> None:
@@ -179,6 +179,8 @@ def test_it_stops_in_time_and_leaves_nothing_behind(running: RunningFelix, accou
 
 
 def test_it_starts_again_where_it_was_and_ctrl_c_stops_it(running: RunningFelix, account: str) -> None:
+    if running.process is not None and running.process.poll() is None:
+        running.stop()
     took_s = running.start()
     key = (running.data_dir / "founder-key").read_text().strip()
     assert running.said().count(key) == 1, "the key is shown once"

@@ -22,7 +22,7 @@ from felix.application.unit_of_work import Handler, not_found
 from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
 from felix.domain.errors import CommandInProgress, CommandKeyReused, Corrupt, FelixError, TooMuch, Unavailable
 from felix.eventstore.mapper import canonical_json, decode_state, domain_event, encode_state, stored_name
-from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, fold, snapshot_of
+from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, Remembered, fold, snapshot_of
 
 log = logging.getLogger("felix.lane")
 A = TypeVar("A", bound=FelixAggregate)
@@ -162,7 +162,7 @@ class Lane:
         self._snapshots.clear()
         self._sequences.clear()
 
-    def _open(self, keys: list[tuple[UUID, str]]) -> dict[tuple[UUID, str], CommandOutcome]:
+    def _open(self, keys: list[tuple[UUID, str]]) -> dict[tuple[UUID, str], Remembered]:
         """Open the batch; one more try on a fresh connection, because a kept one may have died while idle."""
         try:
             head, known = self._log.open_batch(keys)
@@ -386,7 +386,7 @@ class _Unit:
                 self._batch.forget(aggregate)
 
 
-def _replay(submission: Submission, earlier: CommandOutcome, partition: int) -> Outcome | FelixError:
+def _replay(submission: Submission, earlier: Remembered, partition: int) -> Outcome | FelixError:
     differing = conflicting_fields(earlier.fingerprint, submission.fingerprint)
     if differing:
         return CommandKeyReused(conflicting_fields=differing)

@@ -261,7 +261,7 @@ class Installation:
         deadline = time.monotonic() + READY_TIMEOUT_S
         problem = "it does not answer"
         while not self._stopping.is_set():
-            status, problem = self._ask_ready()
+            status, problem = self.ask("/readyz")
             if status == 200:
                 return
             if time.monotonic() > deadline:
@@ -269,11 +269,12 @@ class Installation:
             self._check(at_start=True)
             self._stopping.wait(0.02)
 
-    def _ask_ready(self) -> tuple[int, str]:
+    def ask(self, path: str, *, key: str | None = None) -> tuple[int, str]:
+        """Ask the API: the status, or 0 when it does not answer, and the beginning of what it says."""
         host, port = self._address()
         connection = http.client.HTTPConnection(host, port, timeout=5)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
             answer = connection.getresponse()
             return answer.status, answer.read(2000).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:

@@ -60,10 +60,10 @@ def print_table(
 
 def print_facts(facts: Mapping[str, Any]) -> None:
     """Names and values, one a line."""
-    width = max((len(name) for name in facts), default=0)
+    labels = {name: name.removesuffix("_mtok").replace("_", " ") for name in facts}
+    width = max(map(len, labels.values()), default=0)
     for name, value in facts.items():
-        label = name.removesuffix("_mtok").replace("_", " ")
-        print(f"{label:<{width}}  {cell(name, value)}")
+        print(f"{labels[name]:<{width}}  {cell(name, value)}")
 
 
 def cell(key: str, value: Any) -> str:

@@ -11,6 +11,9 @@ from pathlib import Path
 from felix.cli.installation import Installation
 from felix.settings import Settings
 
+#: How long the worker may take to retell what the demo begins with; it starts while that is written.
+CATCH_UP_PATIENCE_S = 15.0
+
 
 def up(*, demo: bool = False) -> int:
     """Start Felix here and keep it running until Ctrl-C.
@@ -92,5 +95,13 @@ def _introduce(installation: Installation, took_s: float) -> None:
 def _show_demo(installation: Installation) -> None:
     from felix.cli.demo import seed, show
 
-    show(seed(installation.settings, installation.endpoints, _say), installation.url)
+    clients = seed(installation.settings, installation.endpoints, _say)
+    # What is printed has to work when it is pasted: the read models may have to catch up first.
+    deadline = time.monotonic() + CATCH_UP_PATIENCE_S
+    last = clients[-1]
+    while not installation.stop_requested and time.monotonic() < deadline:
+        if installation.ask(f"/v1/token-accounts/{last.account_id}", key=last.key)[0] == 200:
+            break
+        time.sleep(0.05)
+    show(clients, installation.url)
     installation.add_child("demo", "felix.cli.demo_traffic", "--url", installation.url)

@@ -7,8 +7,7 @@ undoes the counter, and two processes on one partition take turns.
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,66 +16,53 @@ from uuid import UUID
 import orjson
 import psycopg
 from psycopg import errors as pg
-from psycopg.adapt import Dumper
-from psycopg.pq import Format
+from psycopg import pq
 
 from felix.domain.base import FelixAggregate, FelixEvent
 from felix.domain.errors import Corrupt, Unavailable, VersionConflict
 from felix.eventstore import rows
 from felix.eventstore.mapper import canonical_json, decode_state, domain_event
+from felix.eventstore.pipeline import Pipeline, Statement
 
 #: Up to this many rows an array insert inside the pipeline is quicker than COPY with its own round trips.
 COPY_FROM_ROWS = 24
 
-_HEAD = "select position from felix.partitions where partition = %s for no key update"
-_KNOWN = (
-    "select c.tenant_id, c.command_key, c.accepted, c.first_position, c.last_position, c.fingerprint, c.outcome,"
-    " c.recorded_at from felix.commands c join unnest(%s::uuid[], %s::text[]) as k (tenant_id, command_key)"
-    " using (tenant_id, command_key) where c.partition = %s"
+_BEGIN = Statement(b"begin", b"begin")
+_COMMIT = Statement(b"commit", b"commit")
+_ROLLBACK = Statement(b"rollback", b"rollback")
+_HEAD = Statement(b"head", b"select position from felix.partitions where partition = $1::int for no key update")
+_KNOWN = Statement(
+    b"known",
+    b"select c.tenant_id, c.command_key, c.accepted, c.first_position, c.last_position, c.fingerprint, c.outcome"
+    b" from felix.commands c join unnest($2::uuid[], $3::text[]) as k (tenant_id, command_key)"
+    b" using (tenant_id, command_key) where c.partition = $1::int",
 )
-_MOVE = "update felix.partitions set position = %s where partition = %s and position = %s"
-_INSERT_EVENTS = (
+_KNOWN_KEYS = Statement(
+    b"known_keys", b"select dedupe_key from felix.events where partition = $1::int and dedupe_key = any($2::bytea[])"
+)
+_MOVE = Statement(
+    b"move", b"update felix.partitions set position = $2::bigint where partition = $1::int and position = $3::bigint"
+)
+_INSERT_EVENTS = Statement(
+    b"insert_events",
     f"insert into felix.events ({rows.EVENT_COLUMNS})"  # noqa: S608 constants; values are parameters
-    " select %s, * from unnest(%s::bigint[], %s::uuid[], %s::bigint[],"
-    " %s::bigint[], %s::timestamptz[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::text[], %s::json[],"
-    " %s::bytea[], %s::bytea[])"
+    " select $1::int, * from unnest($2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[], $6::timestamptz[],"
+    " $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::json[], $13::bytea[], $14::bytea[])".encode(),
 )
-_INSERT_COMMANDS = (
+_INSERT_COMMANDS = Statement(
+    b"insert_commands",
     f"insert into felix.commands ({rows.COMMAND_COLUMNS})"  # noqa: S608 constants; values are parameters
-    " select %s, * from unnest(%s::uuid[], %s::text[],"
-    " %s::text[], %s::text[], %s::boolean[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::bytea[], %s::bytea[])"
+    " select $1::int, * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::bigint[],"
+    " $8::bigint[], $9::timestamptz[], $10::bytea[], $11::bytea[])".encode(),
 )
 _INSERT_SNAPSHOT = (
     "insert into felix.snapshots (partition, tenant_id, stream, version, type, created_on, modified_on, state)"
     " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing"
 )
-_KNOWN_KEYS = "select dedupe_key from felix.events where partition = %s and dedupe_key = any(%s)"
 _SELECT_TAIL = (
     "select version, type, event_id, recorded_at, state from felix.events"
     " where partition = %s and stream = %s and version > %s order by version"
 )
-
-
-class _Keys:
-    """16-byte keys as one ``bytea[]`` parameter."""
-
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        self.keys = keys
-
-
-class _KeysDumper(Dumper):
-    """Packs :class:`_Keys` in one go; the driver's generic list dumper takes several µs a key."""
-
-    format = Format.BINARY
-    oid = 1001  # bytea[]
-
-    def dump(self, obj: _Keys) -> bytes:
-        """Array header (one dimension, no nulls, bytea, length, lower bound 1), then length and bytes of each."""
-        head = struct.pack(">iiIii", 1, 0, 17, len(obj.keys), 1)
-        return head + b"".join([b"\x00\x00\x00\x10" + key for key in obj.keys])
-
-
-psycopg.adapters.register_dumper(_Keys, _KeysDumper)
 
 
 @dataclass(slots=True)
@@ -113,6 +99,17 @@ class CommandOutcome:
 
 
 @dataclass(slots=True)
+class Remembered:
+    """What a later command under the same key is answered with, or told apart by."""
+
+    accepted: bool
+    first_position: int | None
+    last_position: int | None
+    fingerprint: bytes
+    outcome: bytes
+
+
+@dataclass(slots=True)
 class NewSnapshot:
     """An aggregate's state at a version, in the order of the table's columns. ``state`` is canonical JSON."""
 
@@ -136,36 +133,38 @@ class PartitionLog:
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]], partition: int) -> None:
         self.partition = partition
         self._connect = connect
-        self._connection: psycopg.Connection[Any] | None = None
+        self._pipeline: Pipeline | None = None
+        self._partition = partition.to_bytes(4, "big")
         self._head = 0
 
-    def open_batch(self, keys: Sequence[tuple[UUID, str]]) -> tuple[int, dict[tuple[UUID, str], CommandOutcome]]:
+    def open_batch(self, keys: Sequence[tuple[UUID, str]]) -> tuple[int, dict[tuple[UUID, str], Remembered]]:
         """Begin a transaction, take the head, and look ``keys`` up.
 
-        Returns the head's position and the outcomes already remembered (with ``type`` and ``actor`` left empty).
+        Returns the head's position and the outcomes already remembered.
         """
+        if not keys:
+            return self._open([]), {}
+        tenants = rows.array(rows.UUID_, [tenant_id.bytes for tenant_id, _ in keys])
+        command_keys = rows.array(rows.TEXT, [key.encode() for _, key in keys])
+        known = self._open([(_KNOWN, (self._partition, tenants, command_keys))])
+        return self._head, dict(_remembered(known[0]))
+
+    def _open(self, steps: list[Any]) -> Any:
         try:
-            connection = self._ready()
-            with connection.pipeline():
-                connection.execute("begin")
-                head = connection.execute(_HEAD, (self.partition,), prepare=True)
-                known = connection.execute(
-                    _KNOWN, ([t for t, _ in keys], [k for _, k in keys], self.partition), prepare=True, binary=True
-                )
-            row = head.fetchone()
-            if row is None:
-                raise Corrupt(f"Partition {self.partition} has no head.", partition=self.partition)
-            self._head = row[0]
-            return self._head, {
-                (r[0], r[1]): CommandOutcome(r[0], r[1], "", "", r[2], r[3], r[4], r[7], r[5], r[6]) for r in known
-            }
+            _, head, *results = self._ready().run([(_BEGIN, ()), (_HEAD, (self._partition,)), *steps])
         except psycopg.Error as error:
             raise self._unavailable(error) from error
+        position = head.get_value(0, 0) if head.ntuples else None
+        if position is None:
+            self.rollback()
+            raise Corrupt(f"Partition {self.partition} has no head.", partition=self.partition)
+        self._head = int.from_bytes(position, "big", signed=True)
+        return results if steps else self._head
 
     def load(self, aggregate_class: type[FelixAggregate], stream: str) -> tuple[FelixAggregate, int] | None:
         """An aggregate from its newest snapshot and the events after it, and the snapshot's version (0: none)."""
         try:
-            connection = self._ready()
+            connection = self._ready().connection
             snapshot = connection.execute(
                 "select version, created_on, modified_on, state from felix.snapshots"
                 " where partition = %s and stream = %s and type = %s order by version desc limit 1",
@@ -196,7 +195,7 @@ class PartitionLog:
         try:
             row = (
                 self._ready()
-                .execute(
+                .connection.execute(
                     "select type, event_id, recorded_at, state from felix.events"
                     " where partition = %s and stream = %s and version = %s",
                     (self.partition, stream, version),
@@ -214,7 +213,7 @@ class PartitionLog:
     def last_tenant_sequences(self, tenant_ids: Sequence[UUID]) -> dict[UUID, int]:
         """The last ``tenant_sequence`` of each tenant; 0 where it has no event yet."""
         try:
-            found = self._ready().execute(
+            found = self._ready().connection.execute(
                 "select t.id, coalesce((select max(e.tenant_sequence) from felix.events e"
                 " where e.partition = %s and e.tenant_id = t.id), 0) from unnest(%s::uuid[]) as t (id)",
                 (self.partition, list(tenant_ids)),
@@ -227,8 +226,8 @@ class PartitionLog:
     def known_dedupe_keys(self, keys: Sequence[bytes]) -> set[bytes]:
         """Which of these 16-byte keys already have an event."""
         try:
-            found = self._ready().execute(_KNOWN_KEYS, (self.partition, _Keys(keys)), prepare=True, binary=True)
-            return {row[0] for row in found}
+            (found,) = self._ready().run([(_KNOWN_KEYS, (self._partition, rows.array(rows.BYTEA, keys)))])
+            return {found.get_value(row, 0) or b"" for row in range(found.ntuples)}
         except psycopg.Error as error:
             raise self._unavailable(error) from error
 
@@ -246,33 +245,24 @@ class PartitionLog:
         """
         head = self._head + len(events)
         try:
-            connection = self._ready()
+            pipeline = self._ready()
+            steps: list[tuple[Statement, Sequence[bytes | None]]] = []
             if len(events) >= COPY_FROM_ROWS:
-                self._copy(connection, f"felix.events ({rows.EVENT_COLUMNS})", self._event_rows(events, sequences))
+                self._copy(f"felix.events ({rows.EVENT_COLUMNS})", self._event_rows(events, sequences))
+            elif events:
+                steps.append((_INSERT_EVENTS, self._event_arrays(events, sequences)))
             if len(outcomes) >= COPY_FROM_ROWS:
-                self._copy(connection, f"felix.commands ({rows.COMMAND_COLUMNS})", self._command_rows(outcomes))
-            with connection.pipeline():
-                if 0 < len(events) < COPY_FROM_ROWS:
-                    connection.execute(_INSERT_EVENTS, self._event_arrays(events, sequences), prepare=True, binary=True)
-                if 0 < len(outcomes) < COPY_FROM_ROWS:
-                    connection.execute(_INSERT_COMMANDS, self._command_arrays(outcomes), prepare=True, binary=True)
-                for s in snapshots:
-                    connection.execute(
-                        _INSERT_SNAPSHOT,
-                        (
-                            self.partition,
-                            s.tenant_id,
-                            s.stream,
-                            s.version,
-                            s.type,
-                            s.created_on,
-                            s.modified_on,
-                            s.state,
-                        ),
-                    )
-                if events:
-                    connection.execute(_MOVE, (head, self.partition, self._head), prepare=True)
-                connection.execute("commit")
+                self._copy(f"felix.commands ({rows.COMMAND_COLUMNS})", self._command_rows(outcomes))
+            elif outcomes:
+                steps.append((_INSERT_COMMANDS, self._command_arrays(outcomes)))
+            for s in snapshots:
+                pipeline.connection.execute(
+                    _INSERT_SNAPSHOT,
+                    (self.partition, s.tenant_id, s.stream, s.version, s.type, s.created_on, s.modified_on, s.state),
+                )
+            if events:
+                steps.append((_MOVE, (self._partition, rows.bigint(head), rows.bigint(self._head))))
+            pipeline.run([*steps, (_COMMIT, ())])
         except pg.UniqueViolation as error:
             self.rollback()
             raise VersionConflict(
@@ -285,24 +275,23 @@ class PartitionLog:
 
     def rollback(self) -> None:
         """Give the batch up."""
-        connection = self._connection
-        if connection is None or connection.closed:
+        if self._pipeline is None or self._pipeline.connection.closed:
             return
         try:
-            connection.execute("rollback")
+            self._pipeline.run([(_ROLLBACK, ())])
         except psycopg.Error:
             self.close()
 
     def close(self) -> None:
         """Drop the connection; the next batch makes a new one."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._pipeline is not None:
+            self._pipeline.connection.close()
+            self._pipeline = None
 
-    def _ready(self) -> psycopg.Connection[Any]:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._connect()
-        return self._connection
+    def _ready(self) -> Pipeline:
+        if self._pipeline is None or self._pipeline.connection.closed:
+            self._pipeline = Pipeline(self._connect())
+        return self._pipeline
 
     def _unavailable(self, error: psycopg.Error) -> Unavailable:
         self.close()
@@ -311,8 +300,8 @@ class PartitionLog:
             sqlstate=error.sqlstate or "",
         )
 
-    @staticmethod
-    def _copy(connection: psycopg.Connection[Any], target: str, packed: list[bytes]) -> None:
+    def _copy(self, target: str, packed: list[bytes]) -> None:
+        connection = self._ready().connection
         with connection.cursor() as cursor, cursor.copy(f"copy {target} from stdin (format binary)".encode()) as copy:
             copy.write(b"".join((rows.COPY_HEADER, *packed, rows.COPY_TRAILER)))
 
@@ -353,22 +342,27 @@ class PartitionLog:
             )
         return packed
 
-    def _event_arrays(self, events: Sequence[NewEvent], sequences: dict[UUID, int]) -> tuple[Any, ...]:
-        columns: tuple[list[Any], ...] = tuple([] for _ in range(13))
-        position = self._head
-        for e in events:
-            position += 1
-            sequences[e.tenant_id] = sequence = sequences[e.tenant_id] + 1
-            for column, value in zip(
-                columns,
-                (
-                    position, e.tenant_id, sequence, e.version, e.recorded_at, e.event_id, e.stream, e.type,
-                    e.command_key, e.actor, e.metadata.decode(), e.state, e.dedupe_key,
-                ),
-                strict=True,
-            ):  # fmt: skip
-                column.append(value)
-        return (self.partition, *columns)
+    def _event_arrays(self, events: Sequence[NewEvent], sequences: dict[UUID, int]) -> tuple[bytes, ...]:
+        own_sequences = []
+        for event in events:
+            sequences[event.tenant_id] = sequence = sequences[event.tenant_id] + 1
+            own_sequences.append(rows.bigint(sequence))
+        return (
+            self._partition,
+            rows.array(rows.BIGINT, [rows.bigint(self._head + n) for n in range(1, len(events) + 1)]),
+            rows.array(rows.UUID_, [e.tenant_id.bytes for e in events]),
+            rows.array(rows.BIGINT, own_sequences),
+            rows.array(rows.BIGINT, [rows.bigint(e.version) for e in events]),
+            rows.array(rows.TIMESTAMPTZ, [rows.bigint(rows.micros(e.recorded_at)) for e in events]),
+            rows.array(rows.UUID_, [e.event_id.bytes for e in events]),
+            rows.array(rows.TEXT, [e.stream.encode() for e in events]),
+            rows.array(rows.TEXT, [e.type.encode() for e in events]),
+            rows.array(rows.TEXT, [e.command_key.encode() for e in events]),
+            rows.array(rows.TEXT, [e.actor.encode() for e in events]),
+            rows.array(rows.JSON, [e.metadata for e in events]),
+            rows.array(rows.BYTEA, [e.state for e in events]),
+            rows.array(rows.BYTEA, [e.dedupe_key for e in events]),
+        )
 
     def _command_rows(self, outcomes: Sequence[CommandOutcome]) -> list[bytes]:
         return [
@@ -379,19 +373,38 @@ class PartitionLog:
             for o in outcomes
         ]  # fmt: skip
 
-    def _command_arrays(self, outcomes: Sequence[CommandOutcome]) -> tuple[Any, ...]:
+    def _command_arrays(self, outcomes: Sequence[CommandOutcome]) -> tuple[bytes, ...]:
         return (
-            self.partition,
-            [o.tenant_id for o in outcomes],
-            [o.command_key for o in outcomes],
-            [o.type for o in outcomes],
-            [o.actor for o in outcomes],
-            [o.accepted for o in outcomes],
-            [o.first_position for o in outcomes],
-            [o.last_position for o in outcomes],
-            [o.recorded_at for o in outcomes],
-            [o.fingerprint for o in outcomes],
-            [o.outcome for o in outcomes],
+            self._partition,
+            rows.array(rows.UUID_, [o.tenant_id.bytes for o in outcomes]),
+            rows.array(rows.TEXT, [o.command_key.encode() for o in outcomes]),
+            rows.array(rows.TEXT, [o.type.encode() for o in outcomes]),
+            rows.array(rows.TEXT, [o.actor.encode() for o in outcomes]),
+            rows.array(rows.BOOL, [b"\x01" if o.accepted else b"\x00" for o in outcomes]),
+            rows.array(rows.BIGINT, [_position(o.first_position) for o in outcomes]),
+            rows.array(rows.BIGINT, [_position(o.last_position) for o in outcomes]),
+            rows.array(rows.TIMESTAMPTZ, [rows.bigint(rows.micros(o.recorded_at)) for o in outcomes]),
+            rows.array(rows.BYTEA, [o.fingerprint for o in outcomes]),
+            rows.array(rows.BYTEA, [o.outcome for o in outcomes]),
+        )
+
+
+def _position(position: int | None) -> bytes | None:
+    return None if position is None else rows.bigint(position)
+
+
+def _remembered(found: pq.abc.PGresult) -> Iterator[tuple[tuple[UUID, str], Remembered]]:
+    for row in range(found.ntuples):
+        tenant, key, accepted, first, last, fingerprint, outcome = (found.get_value(row, n) or b"" for n in range(7))
+        yield (
+            (UUID(bytes=tenant), key.decode()),
+            Remembered(
+                accepted=accepted == b"\x01",
+                first_position=int.from_bytes(first, "big") if first else None,
+                last_position=int.from_bytes(last, "big") if last else None,
+                fingerprint=fingerprint,
+                outcome=outcome,
+            ),
         )
 
 

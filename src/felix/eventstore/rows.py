@@ -7,8 +7,12 @@ that is the difference between one core and two. Format: Postgres manual, "COPY"
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
+
+#: Types as they are numbered in arrays (``pg_type.oid``).
+BOOL, BYTEA, BIGINT, TEXT, JSON, TIMESTAMPTZ, UUID_ = 16, 17, 20, 25, 114, 1184, 2950
 
 COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + struct.pack(">ii", 0, 0)
 COPY_TRAILER = b"\xff\xff"
@@ -16,6 +20,9 @@ COPY_TRAILER = b"\xff\xff"
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _length = struct.Struct(">i").pack
+_array_head = struct.Struct(">iii").pack
+_array_bounds = struct.Struct(">ii").pack
+_bigint_value = struct.Struct(">q").pack
 _NULL = b"\xff\xff\xff\xff"
 
 EVENT_COLUMNS = (
@@ -34,6 +41,19 @@ _command_head = struct.Struct(">hiii16s").pack
 def text(value: bytes) -> bytes:
     """A variable-length field: its length and its bytes."""
     return _length(len(value)) + value
+
+
+def array(element_type: int, elements: Sequence[bytes | None]) -> bytes:
+    """An array value of one dimension, from binary elements; its length before it makes it a field."""
+    body = b"".join([_NULL if element is None else _length(len(element)) + element for element in elements])
+    return _array_head(1 if elements else 0, 1 if None in elements else 0, element_type) + (
+        _array_bounds(len(elements), 1) + body if elements else b""
+    )
+
+
+def bigint(value: int) -> bytes:
+    """A binary ``bigint``."""
+    return _bigint_value(value)
 
 
 def micros(at: datetime) -> int:
