@@ -190,3 +190,45 @@ def test_it_starts_again_where_it_was_and_ctrl_c_stops_it(running: RunningFelix,
     assert running.left_over() == []
     if not os.environ.get("PYTEST_XDIST_WORKER"):
         assert took_s < 5
+
+
+def test_a_database_of_your_own_is_used_by_several_api_processes(home: Path, database: str) -> None:
+    elsewhere = home / "own"
+    elsewhere.mkdir(mode=0o755)
+    felix = RunningFelix(elsewhere, FELIX_DATABASE_URL=database, FELIX_API_PROCESSES="2")
+    try:
+        felix.start()
+        assert not (felix.data_dir / "pgdata").exists()
+        assert {"api-1", "api-2", "worker"} <= felix.processes().keys()
+        with felix.founder() as founder:
+            post(founder, "/v1/tenants", {"slug": TENANT, "name": "The Bakery"})
+            opened = post(founder, "/v1/token-accounts", {"name": "main"}, TENANT).json()["account_id"]
+            for name in ("api-1", "api-2"):
+                felix.kill(name)
+                granted = post_until_it_is_done(
+                    founder, f"/v1/token-accounts/{opened}/grants", {"amount_mtok": 500}, TENANT
+                )
+                assert granted.status_code == 201
+            assert balance_mtok(founder, opened, granted) == 1000
+        felix.remember()
+        assert felix.stop() < 10
+        assert felix.left_over() == []
+    finally:
+        felix.clean_up()
+
+
+@pytest.mark.parametrize("after_s", [0.3, 1.0])
+def test_ctrl_c_during_the_start_leaves_nothing_behind(home: Path, after_s: float) -> None:
+    elsewhere = home / f"broken-off-{after_s}"
+    elsewhere.mkdir(mode=0o755)
+    felix = RunningFelix(elsewhere)
+    try:
+        felix.launch()
+        time.sleep(after_s)
+        felix.stop(signal.SIGINT)
+        assert felix.left_over() == []
+        assert "Traceback" not in felix.said(), felix.said()
+        felix.start()
+        assert httpx.get(f"{felix.url}/readyz", trust_env=False).status_code == 200
+    finally:
+        felix.clean_up()

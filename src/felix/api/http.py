@@ -158,7 +158,8 @@ def _given_twice(body: bytes, members: int) -> str | None:
     ``":`` are inside strings and only add. So if there are as many as members were kept, none was dropped. If not, a
     slower parser looks.
     """
-    if body.count(b'":') == members and not any(space in body for space in (b" :", b"\t:", b"\n:", b"\r:")):
+    spaced = any(space in body and space + b":" in body for space in (b" ", b"\t", b"\n", b"\r"))
+    if body.count(b'":') == members and not spaced:
         return None
     found: list[str] = []
 

@@ -8,9 +8,9 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run a command. Exit codes: 0 done, 1 an error that was named, 2 wrong usage, 3 partly refused, 130 Ctrl-C."""
-    from felix.cli.app import run
-
     try:
+        from felix.cli.app import run
+
         sys.exit(run(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -21,6 +21,7 @@ def main() -> None:
     import uvicorn
 
     from felix.adapters.logs import log_json
+    from felix.cli.one_write import OneWriteProtocol
     from felix.embedded import await_brief, supervised, when_orphaned
     from felix.settings import Settings
 
@@ -39,7 +40,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         access_log=False,
         log_config=None,

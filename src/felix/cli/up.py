@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from felix.cli.installation import Installation
+from felix.embedded import StartCancelled
 from felix.settings import Settings
 
 #: How long the worker may take to retell what the demo begins with; it starts while that is written.
@@ -40,6 +41,9 @@ def up(*, demo: bool = False) -> int:
             if demo:
                 _show_demo(installation)
             installation.watch()
+    except StartCancelled:
+        if not installation.stop_requested:
+            raise
     finally:
         stopping_at = time.monotonic()
         if installation.stop_requested:

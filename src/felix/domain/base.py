@@ -42,11 +42,15 @@ class Command(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
+#: Looked up once: in Python 3.11 an enum's member is a descriptor call each time.
+_UNKNOWN = SafeUUID.unknown
+
+
 def _uuid(value: int) -> UUID:
     """``UUID(int=value)`` without its checks, at a third of the time: every event has one."""
     made = object.__new__(UUID)
     object.__setattr__(made, "int", value)
-    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+    object.__setattr__(made, "is_safe", _UNKNOWN)
     return made
 
 

@@ -28,7 +28,10 @@ def _clean(text: str) -> str:
 
 
 def _utc(at: datetime) -> datetime:
-    return at.astimezone(UTC)
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be within the calendar in UTC") from None
 
 
 Amount = Annotated[int, Field(gt=0, le=MAX_SINGLE_AMOUNT, strict=True)]

@@ -31,11 +31,13 @@ _BEGIN = Statement(b"begin", b"begin")
 _COMMIT = Statement(b"commit", b"commit")
 _ROLLBACK = Statement(b"rollback", b"rollback")
 _HEAD = Statement(b"head", b"select position from felix.partitions where partition = $1::int for no key update")
+# The lateral join keeps the plan to one index look-up a key: joined flat, the generic plan that is made while the table
+# is small reads every command of the partition, and is kept.
 _KNOWN = Statement(
     b"known",
-    b"select c.tenant_id, c.command_key, c.accepted, c.first_position, c.last_position, c.fingerprint, c.outcome"
-    b" from felix.commands c join unnest($2::uuid[], $3::text[]) as k (tenant_id, command_key)"
-    b" using (tenant_id, command_key) where c.partition = $1::int",
+    b"select c.* from unnest($2::uuid[], $3::text[]) as k (tenant_id, command_key) cross join lateral ("
+    b"select tenant_id, command_key, accepted, first_position, last_position, fingerprint, outcome from felix.commands"
+    b" where partition = $1::int and tenant_id = k.tenant_id and command_key = k.command_key limit 1) c",
 )
 _KNOWN_KEYS = Statement(
     b"known_keys", b"select dedupe_key from felix.events where partition = $1::int and dedupe_key = any($2::bytea[])"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ import psycopg
 
 from felix.domain.errors import Invalid
 from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN_EVENTS
+from felix.domain.values import MAX_AMOUNT
 from felix.eventstore.mapper import RecordedEvent
 from felix.projections.base import Projection
 from felix.projections.tenant_tx import Row, TenantTx
@@ -25,7 +27,7 @@ Key = tuple[UUID, str, str, str, str, str, str]
 _ADD = """
     with c as (
       select * from unnest(%b::uuid[], %b::text[], %b::date[], %b::text[], %b::text[], %b::text[], %b::text[],
-        %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[])
+        %b::numeric[], %b::bigint[], %b::bigint[], %b::bigint[])
         as c (tenant_id, account_id, day, meter, app, model, person, quantity, debited_mtok, reversed_mtok, debits)
     ), u as (
       update usage_by_day u set quantity = u.quantity + c.quantity, debited_mtok = u.debited_mtok + c.debited_mtok,
@@ -42,7 +44,10 @@ _ADD = """
 
 
 class Usage(Projection):
-    """Counters of usage. An empty app, model or person means that nobody said."""
+    """Counters of usage. An empty app, model or person means that nobody said.
+
+    Quantities of a free meter are bounded by nothing but their number, so they are kept as ``numeric``.
+    """
 
     name = "usage"
     version = 1
@@ -59,7 +64,7 @@ class Usage(Projection):
           app text not null,
           model text not null,
           person text not null,
-          quantity bigint not null check (quantity >= 0),
+          quantity numeric not null check (quantity >= 0),
           debited_mtok bigint not null check (debited_mtok >= 0),
           reversed_mtok bigint not null check (reversed_mtok between 0 and debited_mtok),
           debits bigint not null check (debits >= 0),
@@ -74,9 +79,10 @@ class Usage(Projection):
         if not counters:
             return
         keys = [list(column) for column in zip(*counters, strict=True)]
-        values = [list(column) for column in zip(*counters.values(), strict=True)]
+        quantities, *values = [list(column) for column in zip(*counters.values(), strict=True)]
         partition = events[0].partition
-        connection.execute(_ADD, (*keys, *values, partition, partition), prepare=True)
+        exact = [Decimal(quantity) for quantity in quantities]
+        connection.execute(_ADD, (*keys, exact, *values, partition, partition), prepare=True)
 
 
 PROJECTION = Usage()
@@ -130,7 +136,7 @@ async def usage(
 ) -> list[Row]:
     """Usage from one day to another (both included), added up by dimensions. ``amount_mtok`` is without reversals.
 
-    Raises :class:`UnknownDimension`.
+    A quantity beyond 64 bits is given as text. Raises :class:`UnknownDimension`.
     """
     wanted = set(group_by)
     if unknown := wanted.difference(DIMENSIONS):
@@ -138,10 +144,14 @@ async def usage(
     columns = ", ".join(dimension for dimension in DIMENSIONS if dimension in wanted)
     listed, grouped = (columns + ", ", f" group by {columns} order by {columns}") if columns else ("", "")
     query = (
-        f"select {listed}sum(quantity)::bigint as quantity,"  # noqa: S608 listed from a constant
+        f"select {listed}sum(quantity) as quantity,"  # noqa: S608 listed from a constant
         " sum(debited_mtok - reversed_mtok)::bigint as amount_mtok,"
         " sum(reversed_mtok)::bigint as reversed_mtok, sum(debits)::bigint as debits"
         " from read.usage_by_day where partition = %s and tenant_id = %s and day between %s and %s"
         f" and (%s::text is null or account_id = %s){grouped} limit %s"
     )
-    return await tx.fetch(query, tx.partition, tx.tenant_id, since, until, account_id, account_id, limit)
+    rows = await tx.fetch(query, tx.partition, tx.tenant_id, since, until, account_id, account_id, limit)
+    for row in rows:
+        quantity = int(row["quantity"] or 0)
+        row["quantity"] = quantity if quantity <= MAX_AMOUNT else str(quantity)
+    return rows
