@@ -50,6 +50,8 @@ def run(bench: Bench) -> list[Row]:
         bench.settle(endpoints)
         for _ in range(bench.rounds):
             peer.append(pgbench(bench, endpoints, length, seconds=bench.amount(3, 1)))
+            # The process below wrote to the same partitions: the API has to load its accounts again first.
+            over_http(bench, endpoints, api, books, bench.amount(16, 4))
             http.append(over_http(bench, endpoints, api, books, batches)[0])
             with performing(endpoints) as performer:
                 in_process.bulk(performer, books, 4)

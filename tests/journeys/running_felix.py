@@ -28,6 +28,7 @@ class RunningFelix:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FELIX_")}
         self.environment = kept | {"FELIX_DATA_DIR": str(self.data_dir), "FELIX_PORT": "0", "NO_COLOR": "1"} | settings
         self.process: subprocess.Popen[str] | None = None
+        self.launched: list[subprocess.Popen[str]] = []
         self.output = home / "output"
 
     def launch(self, *arguments: str) -> None:
@@ -43,6 +44,7 @@ class RunningFelix:
                 start_new_session=True,
                 text=True,
             )
+        self.launched.append(self.process)
 
     def start(self, *arguments: str, timeout_s: float = 60) -> float:
         """Start it and wait until it has answered; the seconds that took."""
@@ -125,12 +127,13 @@ class RunningFelix:
 
     def clean_up(self) -> None:
         """End whatever is left, by process id."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(15)
-            self.process.kill()
-            self.process.wait()
+        for process in self.launched:
+            if process.poll() is None:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(15)
+                process.kill()
+                process.wait()
         for pid in self.left_over():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 log = logging.getLogger("felix.doorbell")
@@ -15,6 +16,8 @@ log = logging.getLogger("felix.doorbell")
 CHANNEL = "felix:committed"
 #: One answer of Valkey takes microseconds; a server that needs longer than this is taken for gone.
 TIMEOUT_S = 2.0
+#: Under load there are more commits than anybody needs to hear of: between two rings the news gathers.
+BETWEEN_RINGS_S = 0.002
 #: How long a lost Valkey is left alone; meanwhile projections poll.
 PAUSE_S = 1.0
 
@@ -64,6 +67,7 @@ class Doorbell:
                         pipeline.publish(CHANNEL, f"{partition}:{position}")
                     if news:
                         pipeline.execute()
+                        time.sleep(BETWEEN_RINGS_S)
                 except (redis.RedisError, OSError) as error:
                     log.warning("valkey is away, projections poll meanwhile: %s", error)
                     if self._closed:

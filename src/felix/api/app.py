@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
+from os import urandom
 from typing import Any
-from uuid import uuid4
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -34,10 +34,10 @@ DESCRIPTION = (
 class Door:
     """Adds the headers that every answer carries, and takes requests to their endpoints. Pure ASGI.
 
-    Felix's endpoints read the raw request and answer with a response: FastAPI's way to them (a regular expression a
-    route, an exit stack, dependencies) costs a debit more than the rest of its work and does nothing for them. So the
-    door looks the path up by its parts; what it does not know goes FastAPI's way: paths with a convertor, the document,
-    404 and 405.
+    Felix's endpoints read the raw request and answer with a response: FastAPI's way to them (middleware, a regular
+    expression a route, an exit stack, dependencies) costs a debit more than the rest of its work and does nothing for
+    them. So the door stands in front and looks the path up by its parts; what it does not know goes FastAPI's way:
+    paths with a convertor, the document, 404 and 405.
     """
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
@@ -70,13 +70,13 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = uuid4().hex
+        request_id = urandom(16).hex().encode()
 
         async def send_signed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"].extend(
                     (
-                        (b"felix-request-id", request_id.encode()),
+                        (b"felix-request-id", request_id),
                         (b"cache-control", b"no-store"),
                         (b"x-content-type-options", b"nosniff"),
                     )
@@ -92,12 +92,24 @@ class Door:
         await response(scope, receive, send_signed)
 
 
+class Application(FastAPI):
+    """FastAPI behind the :class:`Door`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for room in ROOMS:
+            self.include_router(room.router)
+        self._door = Door(super().__call__, [route for room in ROOMS for route in room.router.routes])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        scope["app"] = self
+        await self._door(scope, receive, send)
+
+
 def create_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
     """The application. ``lifespan`` puts :class:`Services` into ``app.state.services``."""
-    app = FastAPI(title="Felix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    for room in ROOMS:
-        app.include_router(room.router)
-    app.add_middleware(Door, routes=[route for room in ROOMS for route in room.router.routes])
+    app = Application(title="Felix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_exception_handler(HTTPException, _as_problem)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

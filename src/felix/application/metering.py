@@ -54,6 +54,7 @@ def debit_usage_batch(command: DebitUsageBatch, unit: UnitOfWork) -> dict[str, A
     known = unit.known_usage([item.dedupe_key for item in command.items])
     card = unit.find(RateCard, command.rate_card_id)
     accounts: dict[str, TokenAccount | None] = {}
+    rate_cards: dict[int, str] = {}
     duplicates: list[int] = []
     refused: list[dict[str, Any]] = list(command.malformed)
     accepted = charged_mtok = 0
@@ -76,12 +77,15 @@ def debit_usage_batch(command: DebitUsageBatch, unit: UnitOfWork) -> dict[str, A
             for meter, quantity in item.lines:
                 amount_mtok, version, trace = card.price(meter, quantity, item.model, at)
                 lines.append((meter, quantity, amount_mtok, trace))
+            if version not in rate_cards:
+                rate_cards[version] = f"{command.rate_card_id}/{version}"
             debit = account.charge(
                 lines=lines,
                 app=item.app,
                 person=item.person,
                 model=item.model,
-                rate_card=f"{command.rate_card_id}/{version}",
+                rate_card=rate_cards.get(version)
+                or rate_cards.setdefault(version, f"{command.rate_card_id}/{version}"),
                 reference=item.reference,
                 usage_source=item.source,
                 usage_id=item.id,

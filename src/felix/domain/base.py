@@ -137,6 +137,14 @@ ENVELOPE_FIELDS = frozenset(FelixEvent.model_fields)
 _folds: dict[type, tuple[Callable[..., None], tuple[str, ...]]] = {}
 
 
+_fields: dict[type, set[str]] = {}
+
+
+def _fields_of(event_class: type[FelixEvent]) -> set[str]:
+    """All fields, as events made in bulk have them set; one set for all of them, which nobody changes."""
+    return _fields.get(event_class) or _fields.setdefault(event_class, set(event_class.model_fields))
+
+
 def _nothing(_: Any) -> None:
     """Created events are added up by the aggregate's ``__init__``, not by a fold of their own."""
 
@@ -189,7 +197,7 @@ class FelixAggregate(BaseAggregate[str]):
         if event_class.made_in_bulk:
             new_event = object.__new__(event_class)
             object.__setattr__(new_event, "__dict__", kwargs)
-            object.__setattr__(new_event, "__pydantic_fields_set__", set(kwargs))
+            object.__setattr__(new_event, "__pydantic_fields_set__", _fields_of(event_class))
             object.__setattr__(new_event, "__pydantic_extra__", None)
             object.__setattr__(new_event, "__pydantic_private__", None)
         else:

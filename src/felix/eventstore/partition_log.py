@@ -25,7 +25,7 @@ from felix.eventstore.mapper import canonical_json, decode_state, domain_event
 from felix.eventstore.pipeline import Pipeline, Statement
 
 #: Up to this many rows an array insert inside the pipeline is quicker than COPY with its own round trips.
-COPY_FROM_ROWS = 24
+COPY_FROM_ROWS = 100
 
 _BEGIN = Statement(b"begin", b"begin")
 _COMMIT = Statement(b"commit", b"commit")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from felix.domain.base import FelixEvent, decides
 from felix.domain.ledger import errors
@@ -20,6 +20,9 @@ Line = tuple[str, int, int, str]
 
 class UsageDecisions(AccountRules):
     """Holds, debits and reversals."""
+
+    if TYPE_CHECKING:
+        TokensDebited: type[m.TokensDebited]
 
     Event = FelixEvent
 
@@ -154,8 +157,8 @@ class UsageDecisions(AccountRules):
         if self.caps:
             self._check_caps([(meter, amount_mtok) for meter, _, amount_mtok, _ in lines], app, person, at)
         available_after = book.available_mtok - total + missing
-        debit = self._happens(
-            m.TokensDebited,
+        self.trigger_event(
+            self.TokensDebited,
             allocation=draw.allocation,
             amount_mtok=total,
             app=app,
@@ -170,6 +173,7 @@ class UsageDecisions(AccountRules):
             usage_id=usage_id,
             usage_source=usage_source,
         )
+        debit = cast(m.TokensDebited, self._pending_events[-1])
         if book.available_mtok != available_after or available_after < 0:
             raise errors.BooksDoNotBalance(available_mtok=book.available_mtok, expected_mtok=available_after)
         if self.caps:
