@@ -319,12 +319,14 @@ def _calls(function: Callable[..., Any], *receivers: str) -> set[str]:
 
 
 def _named_events(function: Callable[..., Any]) -> set[type[Any]]:
-    """The events that a function hands to ``_happens``."""
+    """The events that a function hands to ``_happens``, or names itself to ``trigger_event``."""
     known, found = _events_by_name(), set()
     for node in _tree(function):
-        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "_happens":
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("_happens", "trigger_event"):
             named = node.args[0]
-            found.add(known[named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")])
+            name = named.attr if isinstance(named, ast.Attribute) else getattr(named, "id", "")
+            if name in known:
+                found.add(known[name])
     return found
 
 
