@@ -20,7 +20,8 @@ from felix.domain.base import Command, FelixAggregate, stream_name
 from felix.domain.ledger import messages as m
 from felix.domain.ledger.token_account import TokenAccount
 from felix.eventstore.connections import connect
-from felix.eventstore.partition_log import PartitionLog, fold
+from felix.eventstore.partition_log import PartitionLog
+from felix.eventstore.snapshots import fold
 
 PARTITIONS = 4
 #: Both clients live in partition 0, so that their commands share batches.

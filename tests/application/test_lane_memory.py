@@ -14,7 +14,7 @@ from felix.domain.base import Command, stream_name
 from felix.domain.ledger import messages as m
 from felix.domain.ledger.token_account import TokenAccount
 from felix.eventstore.mapper import canonical_json
-from felix.eventstore.partition_log import snapshot_type
+from felix.eventstore.snapshots import snapshot_type
 
 
 def debit(account_id: str, amount_mtok: int = 1) -> m.DebitTokens:

@@ -87,7 +87,7 @@ def adjust(felix: CommandLine, account: str) -> None:
 
 def snapshot(events: list[RecordedEvent]) -> audit.SnapshotDigest:
     """What a lane would have stored after these events."""
-    from felix.eventstore.partition_log import fold, snapshot_type
+    from felix.eventstore.snapshots import fold, snapshot_type
 
     account: Any = None
     for event in events[:3]:

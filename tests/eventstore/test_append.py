@@ -18,7 +18,7 @@ from lamps import ACME, GLOBEX, NOON, Lamp, LampDimmed, context, stored, stream
 from felix.domain.errors import Corrupt
 from felix.eventstore.connections import connect, role_url, writer_url
 from felix.eventstore.mapper import FelixStoredEvent
-from felix.eventstore.partition_log import NewSnapshot, PartitionLog, snapshot_type
+from felix.eventstore.partition_log import PartitionLog
 from felix.eventstore.postgres import (
     FelixAggregateRecorder,
     FelixApplicationRecorder,
@@ -28,6 +28,7 @@ from felix.eventstore.postgres import (
     FelixTrackingRecorder,
     new_event_id,
 )
+from felix.eventstore.snapshots import NewSnapshot, snapshot_type
 
 INSERT = (
     "insert into felix.events (partition, position, tenant_id, tenant_sequence, version, recorded_at, event_id, stream,"

@@ -22,7 +22,8 @@ from felix.application.unit_of_work import Handler, not_found
 from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
 from felix.domain.errors import CommandInProgress, CommandKeyReused, Corrupt, FelixError, TooMuch, Unavailable
 from felix.eventstore.mapper import canonical_json, decode_state, domain_event, encode_state, stored_name
-from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, Remembered, fold, snapshot_of
+from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, Remembered
+from felix.eventstore.snapshots import fold, snapshot_of
 
 log = logging.getLogger("felix.lane")
 A = TypeVar("A", bound=FelixAggregate)

@@ -19,7 +19,7 @@ from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN_EVENTS, 
 from felix.domain.ledger.token_account import TokenAccount
 from felix.eventstore.audit import CommandSpan, SnapshotDigest
 from felix.eventstore.mapper import RecordedEvent, canonical_json, event_class_of
-from felix.eventstore.partition_log import fold, snapshot_type
+from felix.eventstore.snapshots import fold, snapshot_type
 
 #: What is looked at, in the order of the report.
 CHECKS: Mapping[str, str] = {

@@ -72,8 +72,8 @@ def _replay(
     """The account after its last event at or before a position or moment, and what each of its events did."""
     from felix.domain.base import stream_name
     from felix.domain.ledger.token_account import TokenAccount
-    from felix.eventstore.partition_log import fold
     from felix.eventstore.reader import read_stream
+    from felix.eventstore.snapshots import fold
 
     stream = stream_name(place.tenant_id, TokenAccount.kind, account_id)
     account: Any = None

@@ -296,9 +296,9 @@ def decides(command_class: type[C], *, by: str) -> Callable[[Callable[..., Any]]
 
 
 def register_decisions(aggregate_class: type[A]) -> type[A]:
-    """Class decorator: put the methods marked with :func:`decides` into :data:`DECISIONS`."""
-    for name, value in vars(aggregate_class).items():
-        if (marked := getattr(value, "_decides", None)) is not None:
+    """Class decorator: put the methods marked with :func:`decides`, inherited ones too, into :data:`DECISIONS`."""
+    for name in dir(aggregate_class):
+        if (marked := getattr(inspect.getattr_static(aggregate_class, name), "_decides", None)) is not None:
             command_class, by = marked
             if command_class in DECISIONS:
                 raise TypeError(f"{command_class.__name__} is decided twice")

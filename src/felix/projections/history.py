@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import orjson
 
 from felix.domain.base import FelixAggregate, stream_name
-from felix.eventstore.partition_log import fold, snapshot_type
+from felix.eventstore.snapshots import fold, snapshot_type
 from felix.projections.tenant_tx import TenantTx
 
 A = TypeVar("A", bound=FelixAggregate)

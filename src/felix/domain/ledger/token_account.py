@@ -74,30 +74,6 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
     AdjustmentRejected = m.AdjustmentRejected
     AdjustmentApplied = m.AdjustmentApplied
 
-    # What it can be asked, beside ``open``, ``charge``, ``reverse``, ``send`` and ``receive``, which have handlers.
-
-    freeze = LimitDecisions.freeze
-    unfreeze = LimitDecisions.unfreeze
-    close = LimitDecisions.close
-    set_credit_limit = LimitDecisions.set_credit_limit
-    set_spend_cap = LimitDecisions.set_spend_cap
-    remove_spend_cap = LimitDecisions.remove_spend_cap
-    propose_adjustment = LimitDecisions.propose_adjustment
-    approve_adjustment = LimitDecisions.approve_adjustment
-    reject_adjustment = LimitDecisions.reject_adjustment
-    grant = LotDecisions.grant
-    book_expiries = LotDecisions.book_expiries
-    expire_lot = LotDecisions.expire_lot
-    void_lot = LotDecisions.void_lot
-    claw_back = LotDecisions.claw_back
-    extend_lot = LotDecisions.extend_lot
-    freeze_lot = LotDecisions.freeze_lot
-    unfreeze_lot = LotDecisions.unfreeze_lot
-    hold = UsageDecisions.hold
-    extend_hold = UsageDecisions.extend_hold
-    capture = UsageDecisions.capture
-    release = UsageDecisions.release
-
     @classmethod
     def open(cls, context: CommandContext, command: m.OpenTokenAccount) -> Self:
         """A new account without tokens."""
