@@ -108,4 +108,5 @@ def _show_demo(installation: Installation) -> None:
             break
         time.sleep(0.05)
     show(clients, installation.url)
+    sys.stdout.flush()  # a file or a pipe would otherwise see it at the end only
     installation.add_child("demo", "felix.cli.demo_traffic", "--url", installation.url)
