@@ -61,6 +61,10 @@ class PurseTorn(Refused):
     """The purse is torn."""
 
 
+class Unforeseen(Exception):
+    """Of no kind that Felix knows."""
+
+
 class PutCoins(Command):
     """Put coins into the purse, and then let ``then`` happen."""
 
@@ -88,6 +92,8 @@ def put_coins(command: PutCoins, unit: UnitOfWork) -> dict[str, Any]:
             raise KeyError("a defect")
         case "unspeakable":
             return {"purse": object()}
+        case "unforeseen":
+            raise Unforeseen
         case "by zero":
             return {"coins": 1 // 0}
     return {"coins": purse.coins}

@@ -150,6 +150,18 @@ def test_a_command_that_goes_wrong_stops_no_other_of_its_batch(then: str, office
     office.assert_log_is_whole()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_lane_that_dies_of_something_unforeseen_tells_who_waits_and_is_replaced(office: Office) -> None:
+    account = office.open_account(100)
+    lost = new_key()
+    answers = office.at_once([debit(account), PutCoins(coins=1, then="unforeseen")], [lost, new_key()])
+    assert [type(answer) for answer in answers] == [DefectFound, DefectFound]
+    assert office.replay(account).available_mtok == 100
+    assert office.do(debit(account), lost).accepted
+    assert office.replay(account).available_mtok == 99
+    office.assert_log_is_whole()
+
+
 def test_commands_of_one_batch_see_each_other_in_the_order_of_their_arrival(office: Office) -> None:
     account = office.open_account(100)
     answers = office.at_once([debit(account, 40) for _ in range(4)])

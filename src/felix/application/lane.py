@@ -20,7 +20,15 @@ from uuid import UUID
 from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields, record_of
 from felix.application.unit_of_work import Handler, not_found
 from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
-from felix.domain.errors import CommandInProgress, CommandKeyReused, Corrupt, FelixError, TooMuch, Unavailable
+from felix.domain.errors import (
+    DEFECTS,
+    CommandInProgress,
+    CommandKeyReused,
+    Corrupt,
+    FelixError,
+    TooMuch,
+    Unavailable,
+)
 from felix.eventstore.mapper import canonical_json, decode_state, domain_event, encode_state, stored_name
 from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, Remembered
 from felix.eventstore.snapshots import fold, snapshot_of
@@ -37,8 +45,6 @@ MAX_WAITING = 10_000
 MAX_REMEMBERED = 20_000
 #: Events after the last snapshot at which a new one is stored: at about 15 µs an event, 15 ms of replay.
 SNAPSHOT_EVERY = 1_000
-#: What a defect in a handler raises. It fails that one command and leaves nothing behind.
-DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class TooManyRequests(TooMuch):
@@ -106,22 +112,48 @@ class Lane:
         self._thread.join()
         self._log.close()
 
+    @property
+    def closed(self) -> bool:
+        """Whether this lane takes no more commands: it was closed, or its thread has died."""
+        return self._closed
+
     def _run(self) -> None:
-        while (batch := self._gather()) is not None:
-            try:
-                self._perform(batch)
-            except FelixError as error:
+        try:
+            while (batch := self._gather()) is not None:
+                self._run_batch(batch)
+        finally:
+            # Only something that nobody foresaw gets here with work left: whoever waits is told, nobody hangs.
+            with self._guard:
+                self._closed = True
+            while (left := self._held_back or self._next()) is not None:
+                self._held_back = None
+                left.answer = Unavailable("This lane has stopped; the same key can be used again.", retry_after_s=1)
+                self._answer([left])
+            self._log.close()
+
+    def _run_batch(self, batch: list[Submission]) -> None:
+        failure: FelixError = DefectFound()
+        done = False
+        try:
+            self._perform(batch)
+            done = True
+        except FelixError as error:
+            failure = error
+        except DEFECTS:
+            log.exception("a batch failed", extra={"partition": self.partition})
+        finally:
+            if not done:
                 self._forget()
                 self._log.rollback()
                 for submission in batch:
-                    submission.answer = error
-            except DEFECTS:
-                log.exception("a batch failed", extra={"partition": self.partition})
-                self._forget()
-                self._log.rollback()
-                for submission in batch:
-                    submission.answer = DefectFound()
+                    submission.answer = failure
             self._answer(batch)
+
+    def _next(self) -> Submission | None:
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            return None
 
     def _gather(self) -> list[Submission] | None:
         first, self._held_back = self._held_back or self._queue.get(), None
@@ -129,10 +161,9 @@ class Lane:
             return None
         batch, weight = [first], first.weight
         while len(batch) < MAX_BATCH_COMMANDS:
-            try:
-                following = self._queue.get_nowait()
-            except Empty:
+            if self._queue.empty():
                 break
+            following = self._queue.get_nowait()
             if following is None:
                 self._queue.put(None)
                 break

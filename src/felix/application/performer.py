@@ -115,11 +115,11 @@ class Performer:
 
     def _lane(self, partition: int) -> Lane:
         lane = self._lanes.get(partition)
-        if lane is None:
+        if lane is None or lane.closed:
             with self._guard:
                 if self._closed:
                     raise Unavailable("Felix is shutting down; the same key can be used again.", retry_after_s=2)
                 lane = self._lanes.get(partition)
-                if lane is None:
+                if lane is None or lane.closed:
                     lane = self._lanes[partition] = Lane(self._open_log(partition), committed=self._committed)
         return lane

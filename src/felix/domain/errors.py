@@ -19,7 +19,26 @@ docstring; ``facts`` are the typed numbers and names behind it, safe to show to 
 from __future__ import annotations
 
 import re
+import struct
 from typing import Any, ClassVar
+
+from eventsourcing.domain import EventSourcingError
+
+#: What a defect in our own code raises, where one command or one projection must not take the others with it.
+DEFECTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EventSourcingError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 _BY_CODE: dict[str, type[FelixError]] = {}
 

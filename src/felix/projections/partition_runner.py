@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from felix.domain.errors import Corrupt, FelixError
+from felix.domain.errors import DEFECTS, Corrupt, FelixError
 from felix.eventstore.mapper import RecordedEvent
 from felix.eventstore.reader import GapInLog, heads, read_partition
 from felix.projections.base import Projection
@@ -27,8 +27,6 @@ BACKOFF_S, MAX_BACKOFF_S = 1.0, 30.0
 OWNERSHIP_RETRY_S = 1.0
 #: After a batch, events gather for this long: at a steady stream a batch then has more than a few of them.
 GATHER_S = 0.01
-#: What a defect in a fold raises. It stops that projection in that partition and leaves nothing behind.
-DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 _ADD_CURSORS = (
     "insert into felix.cursors (projection, partition, version) select name, %s, version"
