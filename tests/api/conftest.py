@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 import psycopg
 import pytest
 from felix_world import Caller, World, open_world
 
+_numbers = count(1)
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="module")
 def world(postgres_url: str, template: str) -> Iterator[World]:
-    """One running Felix for all tests of a process that leave it as they found it: they bring accounts of their own."""
-    name = "felix_api"
+    """One running Felix for the tests of a file, which bring accounts of their own.
+
+    Some publish rate cards; with a world a file no test depends on which other files ran before it.
+    """
+    name = f"felix_api_{next(_numbers)}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"create database {name} template {template} strategy file_copy")
     with open_world(psycopg.conninfo.make_conninfo(postgres_url, dbname=name)) as opened:
