@@ -15,7 +15,7 @@ from pathlib import Path
 from sys import executable
 
 from benchmarks.report import Row
-from benchmarks.server import Bench, clean_environment, free_port, wait_for
+from benchmarks.server import Bench, clean_environment, free_port, stop, wait_for
 
 STOP_TIMEOUT_S = 30.0
 
@@ -52,9 +52,4 @@ def _up(bench: Bench, felix: Path, data_dir: Path) -> Iterator[tuple[subprocess.
     try:
         yield process, port, began_at
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process, STOP_TIMEOUT_S)

@@ -173,11 +173,11 @@ def wait_for(port: int, path: str, process: subprocess.Popen[bytes]) -> float:
     raise TimeoutError(f"{path} on port {port} did not answer 200 in {START_TIMEOUT_S:g} s")
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes], timeout_s: float = STOP_TIMEOUT_S) -> None:
     """End one process that we started: asked first, killed when that takes too long."""
     process.terminate()
     try:
-        process.wait(STOP_TIMEOUT_S)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -32,6 +34,7 @@ from felix.domain.base import Command
 from felix.domain.errors import Forbidden
 from felix.domain.ledger import messages as m
 from felix.projections import balances, token_transactions
+from felix.projections.tenant_tx import TenantTx
 
 router = APIRouter(tags=["token accounts"])
 ACCOUNT = "/v1/token-accounts/{account_id}"
@@ -165,16 +168,23 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+@asynccontextmanager
+async def _account(request: Request, tenant_id: UUID, partition: int) -> AsyncIterator[tuple[TenantTx, str]]:
+    """A transaction for questions about the account that the path names. Raises ``NotFound`` where there is none."""
+    account_id = request.path_params["account_id"]
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        if await balances.account(tx, account_id) is None:
+            raise missing("account_id", account_id)
+        yield tx, account_id
+
+
 @reads(f"{ACCOUNT}/lots", examples.LOTS)
 async def list_lots(request: Request) -> Response:
     """The account's lots in the order in which they are spent."""
     _, tenant_id = await tenant_of(request)
-    account_id = request.path_params["account_id"]
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances")
-    async with services(request).reads.tenant(tenant_id, partition) as tx:
-        if await balances.account(tx, account_id) is None:
-            raise missing("account_id", account_id)
+    async with _account(request, tenant_id, partition) as (tx, account_id):
         return answer({"data": await balances.lots(tx, account_id)})
 
 
@@ -182,12 +192,9 @@ async def list_lots(request: Request) -> Response:
 async def list_holds(request: Request) -> Response:
     """The account's open holds."""
     _, tenant_id = await tenant_of(request)
-    account_id = request.path_params["account_id"]
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances")
-    async with services(request).reads.tenant(tenant_id, partition) as tx:
-        if await balances.account(tx, account_id) is None:
-            raise missing("account_id", account_id)
+    async with _account(request, tenant_id, partition) as (tx, account_id):
         return answer({"data": await balances.holds(tx, account_id)})
 
 
@@ -195,13 +202,10 @@ async def list_holds(request: Request) -> Response:
 async def list_transactions(request: Request) -> Response:
     """The account's journal: every transaction with its postings, oldest first."""
     _, tenant_id = await tenant_of(request)
-    account_id = request.path_params["account_id"]
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances", "token_transactions")
     cursor, limit = page(request)
-    async with services(request).reads.tenant(tenant_id, partition) as tx:
-        if await balances.account(tx, account_id) is None:
-            raise missing("account_id", account_id)
+    async with _account(request, tenant_id, partition) as (tx, account_id):
         found = await token_transactions.transactions(tx, account_id, cursor, limit, "oldest")
     return answer(paged(found, limit, "position"))
 
@@ -216,15 +220,12 @@ async def list_transactions(request: Request) -> Response:
 async def show_statement(request: Request) -> Response:
     """Opening balance, movements and closing balance of a period."""
     _, tenant_id = await tenant_of(request)
-    account_id = request.path_params["account_id"]
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances", "token_transactions")
     since = moment(request, "from") or BEGINNING
     until = moment(request, "to") or datetime.now(UTC)
     cursor, limit = page(request)
-    async with services(request).reads.tenant(tenant_id, partition) as tx:
-        if await balances.account(tx, account_id) is None:
-            raise missing("account_id", account_id)
+    async with _account(request, tenant_id, partition) as (tx, account_id):
         return answer(await token_transactions.statement(tx, account_id, since, until, cursor, limit))
 
 

@@ -7,11 +7,8 @@ own, or by ``felix demo``.
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -174,16 +171,10 @@ def run(url: str, data_dir: Path, *, should_stop: Callable[[], bool]) -> None:
 def main() -> None:
     """The child of ``felix up --demo``."""
     from felix.adapters.logs import log_json
-    from felix.embedded import await_brief, supervised, when_orphaned
+    from felix.embedded import begin_child
     from felix.settings import Settings
 
-    stopping = threading.Event()
-    if supervised():
-        os.environ.update(await_brief())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    if supervised():
-        when_orphaned(stopping.set, at_the_latest_s=ORPHAN_TIMEOUT_S)
+    stopping = begin_child(at_the_latest_s=ORPHAN_TIMEOUT_S)
     settings = Settings()
     log_json(settings.log_level, process="demo")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -5,7 +5,7 @@ room knows no SQL driver and nothing else of Felix.
 """
 
 from felix.embedded.binaries import postgres_bin_dir, valkey_server_path
-from felix.embedded.children import Child, await_brief, supervised, when_orphaned
+from felix.embedded.children import Child, await_brief, begin_child, supervised, when_orphaned
 from felix.embedded.errors import (
     BinariesMissing,
     DataDirUnusable,
@@ -42,6 +42,7 @@ __all__ = [
     "ValkeySettings",
     "VersionMismatch",
     "await_brief",
+    "begin_child",
     "postgres_bin_dir",
     "supervised",
     "throwaway_postgres",

@@ -162,3 +162,19 @@ def when_orphaned(end: Callable[[], None], *, at_the_latest_s: float) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+def begin_child(*, at_the_latest_s: float) -> threading.Event:
+    """Begin a process that runs until it is asked to stop: the event is set by SIGTERM, SIGINT, or a parent's end.
+
+    A supervised child first waits for its brief and takes it into its environment; ``at_the_latest_s`` after the
+    parent's end it is ended.
+    """
+    stopping = threading.Event()
+    if supervised():
+        os.environ.update(await_brief())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    if supervised():
+        when_orphaned(stopping.set, at_the_latest_s=at_the_latest_s)
+    return stopping

@@ -133,13 +133,15 @@ class PartitionLog:
         Returns the head's position and the outcomes already remembered.
         """
         if not keys:
-            return self._open([]), {}
+            self._open([])
+            return self._head, {}
         tenants = rows.array(rows.UUID_, [tenant_id.bytes for tenant_id, _ in keys])
         command_keys = rows.array(rows.TEXT, [key.encode() for _, key in keys])
         known = self._open([(_KNOWN, (self._partition, tenants, command_keys))])
         return self._head, dict(_remembered(known[0]))
 
-    def _open(self, steps: list[Any]) -> Any:
+    def _open(self, steps: Sequence[tuple[Statement, Sequence[bytes | None]]]) -> list[pq.abc.PGresult]:
+        """Begin, take the head, and run ``steps``; their results."""
         try:
             _, head, *results = self._ready().run([(_BEGIN, ()), (_HEAD, (self._partition,)), *steps])
         except psycopg.Error as error:
@@ -149,7 +151,7 @@ class PartitionLog:
             self.rollback()
             raise Corrupt(f"Partition {self.partition} has no head.", partition=self.partition)
         self._head = int.from_bytes(position, "big", signed=True)
-        return results if steps else self._head
+        return results
 
     def load(self, aggregate_class: type[FelixAggregate], stream: str) -> tuple[FelixAggregate, int] | None:
         """An aggregate from its newest snapshot and the events after it, and the snapshot's version (0: none)."""

@@ -6,14 +6,11 @@ SIGTERM or SIGINT lets the batches at hand finish; so does the end of the parent
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-import threading
 
 from felix import bootstrap
 from felix.adapters.logs import log_json
-from felix.embedded import await_brief, supervised, when_orphaned
+from felix.embedded import begin_child
 from felix.settings import Settings
 
 log = logging.getLogger("felix.worker")
@@ -28,13 +25,7 @@ WORTH_SAYING_EVENTS = 1_000
 
 def main() -> int:
     """Run until asked to stop; 1 when a projection would not stop in time."""
-    stopping = threading.Event()
-    if supervised():
-        os.environ.update(await_brief())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
-    if supervised():
-        when_orphaned(stopping.set, at_the_latest_s=ORPHAN_TIMEOUT_S)
+    stopping = begin_child(at_the_latest_s=ORPHAN_TIMEOUT_S)
     settings = Settings()
     log_json(settings.log_level, process="worker")
     endpoints = bootstrap.Endpoints.locate(settings)
