@@ -19,8 +19,11 @@ FIGURES = (
     "against_eventsourcing",
     "against_pgbench",
     "projection_lag",
+    "rebuild",
+    "reads_under_load",
     "account_load",
     "cold_start",
+    "restore_drill",
 )
 
 

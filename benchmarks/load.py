@@ -65,6 +65,12 @@ def post(path: str, body: bytes, *, api_key: str, idempotency_key: str) -> bytes
     return head.encode() + body
 
 
+def get(path: str, *, api_key: str = "") -> bytes:
+    """One request that reads, ready to be sent."""
+    authorization = f"Authorization: Bearer {api_key}\r\n" if api_key else ""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}\r\n".encode()
+
+
 def drive(load: Load) -> Answers:
     """Send everything and wait for the last answer. Raises ``ConnectionError`` when the server hangs up."""
     gc.disable()

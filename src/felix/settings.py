@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """How this installation runs. Everything has a default that works on one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="FELIX_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FELIX_", env_file=".env", env_ignore_empty=True, extra="ignore")
 
     data_dir: Path = Field(
         Path(".felix"),
@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None,
-        description="Postgres 16 or newer instead of the embedded one, e.g. postgresql://felix:secret@db/felix."
+        description="Postgres 17 or newer instead of the embedded one, e.g. postgresql://felix:secret@db/felix."
         " The user must be allowed to create roles that bypass row-level security, for migrations.",
     )
     database_role_password: SecretStr | None = Field(
@@ -34,12 +34,44 @@ class Settings(BaseSettings):
     partitions: int = Field(
         4, ge=1, le=8192, description="Partitions of the log. May grow; a tenant keeps the one it was given."
     )
+    backup_dir: Path | None = Field(
+        None,
+        description="Where `felix backup` keeps backups and the archived log. Another disk protects from the loss of"
+        " this one. Default: backups in the data directory.",
+    )
+    backup_keep_days: int = Field(
+        14,
+        ge=1,
+        le=3650,
+        description="`felix backup` keeps what any moment of the last so many days can be restored from, and removes"
+        " older backups.",
+    )
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
     api_processes: int = Field(1, ge=1, le=64, description="Processes that serve the API.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
+    process_name: str | None = Field(
+        None,
+        pattern="^[a-z0-9-]+$",
+        description="What this process is called in logs and metrics, such as api-1. `felix up` names its own.",
+    )
+    log_requests: bool = Field(False, description="Log every request; without it those that failed or were slow.")
+    slow_request_s: float = Field(1.0, gt=0, description="A request that takes longer is logged.")
+    metrics_token: SecretStr | None = Field(
+        None,
+        description="Whoever scrapes /metrics sends it as `Authorization: Bearer …`; a founder's key does as well."
+        " `felix up` makes one and keeps it in metrics-token in the data directory.",
+    )
+    metrics_dir: Path | None = Field(
+        None,
+        description="Directory where the API processes and workers of one machine share what they count, so that any"
+        " of them answers for all. `felix up` uses metrics in the data directory.",
+    )
     read_timeout_s: float = Field(
         2.0, gt=0, le=30, description="How long a read waits for the position that it was asked to have seen."
+    )
+    lot_expiry_notice_days: int = Field(
+        7, ge=0, le=365, description="How many days before a lot of tokens runs out its client is told."
     )
     shutdown_timeout_s: float = Field(
         10.0, gt=0, le=120, description="How long the processes may take to finish what they are doing."

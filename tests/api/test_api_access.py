@@ -16,6 +16,8 @@ from felix.eventstore.api_keys import create_key, revoke_key
 from felix.eventstore.api_keys import new_key as new_api_key
 
 OPEN = {"/healthz", "/readyz"}
+#: Headers that are different every time.
+OF_ONE_REQUEST = {"felix-request-id", "felix-correlation-id"}
 
 
 def endpoints(world: World) -> list[tuple[str, str]]:
@@ -35,6 +37,7 @@ _SOME = {
     "cap_id": "cap_" + "0" * 32,
     "debit_id": "deb_" + "0" * 42,
     "adjustment_id": "adj_" + "0" * 32,
+    "job_id": "00000000-0000-0000-0000-000000000000",
     "rate_card_id": "default",
     "stream": "x",
     "command_key": "x",
@@ -84,6 +87,7 @@ def test_a_revoked_key_is_dead_after_a_second(world: World) -> None:
 FOUNDERS_ONLY = [
     ("/v1/tenants", {"slug": "a-friend", "name": "A friend"}),
     ("/v1/meters", {"name": "m", "unit": "piece"}),
+    *((f"/v1/jobs/{_SOME['job_id']}/{what}", {}) for what in ("retry", "cancel")),
     ("/v1/rate-cards/default/versions", {"prices": [{"kind": "flat", "meter": "m", "price_mtok": 0}]}),
     *(
         (f"/v1/token-accounts/{NOBODY}/{what}", {})
@@ -217,5 +221,5 @@ def test_every_answer_carries_the_headers_of_the_house(bakery: Caller, world: Wo
 
 
 def told(answered: Any) -> dict[str, str]:
-    """The headers without the one that is different every time."""
-    return {name: value for name, value in answered.headers.items() if name != "felix-request-id"}
+    """The headers without those that are different every time."""
+    return {name: value for name, value in answered.headers.items() if name not in OF_ONE_REQUEST}

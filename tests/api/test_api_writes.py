@@ -12,6 +12,8 @@ from felix_world import NOBODY, Caller, World, new_key
 
 TOKENS = 1_000_000
 WHY = {"reason": "Agreed on the phone."}
+#: Headers that are different every time.
+OF_ONE_REQUEST = {"felix-request-id", "felix-correlation-id"}
 
 
 class Scene:
@@ -382,4 +384,4 @@ def test_the_account_of_another_client_and_one_that_never_was_look_the_same(name
 
 
 def _told(answered: Any) -> dict[str, str]:
-    return {name: value for name, value in answered.headers.items() if name != "felix-request-id"}
+    return {name: value for name, value in answered.headers.items() if name not in OF_ONE_REQUEST}

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID, uuid4
 
 import jsonschema_rs
 import pytest
 from felix_world import Caller, World
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
+from felix import bootstrap
 from felix.api import examples
 from felix.api.app import create_app
+from felix.cli.live import EventStream
+from felix.eventstore.jobs import NewJob
 
 DOCUMENT = create_app(lambda app: None).openapi()  # type: ignore[arg-type,return-value]
 OPERATIONS = {
@@ -39,7 +44,8 @@ def test_an_operation_tells_all_that_a_caller_needs(name: str) -> None:
     assert len(declared) == len([p for p in operation.get("parameters", []) if p["in"] == "path"])
     successes = [status for status in operation["responses"] if status.startswith("2")]
     assert len(successes) == 1
-    assert "example" in operation["responses"][successes[0]]["content"]["application/json"]
+    (content,) = operation["responses"][successes[0]]["content"].values()
+    assert "example" in content
     if method == "post":
         body = operation["requestBody"]["content"]["application/json"]
         jsonschema_rs.validate(inlined(body["schema"]), body["example"])
@@ -75,6 +81,7 @@ class Stage:
             examples.HOLD_ID: done(f"{at}/holds", {"amount_mtok": 50_000, "meter": "change.plan"})["hold_id"],
             examples.DEBIT_ID: done(f"{at}/debits", debit)["debit_id"],
             examples.CAP_ID: done(f"{at}/spend-caps", {"limit_mtok": 2_000_000, "window": "day"})["cap_id"],
+            examples.JOB_ID: self.a_job(),
             examples.ADJUSTMENT_ID: done(f"{at}/adjustments", {"amount_mtok": 10**9, "reason": "x"})["adjustment_id"],
             examples.TENANTS["data"][0]["tenant_id"]: self.bakery.tenant_id,
             examples.EVENT["id"]: f"call-{account}",
@@ -82,6 +89,17 @@ class Stage:
         if "order-4711" not in _ASKED:
             _ASKED.add("order-4711")
             done(f"{at}/grants", {"amount_mtok": 5}, "order-4711")
+
+    def a_job(self) -> str:
+        """A job of the bakery that waits."""
+        tenant_id = UUID(str(self.bakery.tenant_id))
+        partition, due_at = self.world.app.state.services.partition_of(tenant_id), datetime.now(UTC)
+        payload, cause = {"account_id": self.at}, uuid4()
+        planned = NewJob(partition, tenant_id, "test.it", self.at, "policy:p", 3, due_at, payload, cause, cause)
+        book = bootstrap.open_job_book(self.world.endpoints)
+        book.add([planned])
+        book.close()
+        return str(planned.job_id)
 
     def prepare(self, name: str) -> None:
         """What has to be so before the example can be true."""
@@ -121,6 +139,8 @@ def test_an_example_is_answered_as_the_document_says(name: str, world: World) ->
     stage = Stage(world)
     stage.prepare(name)
     path, caller = stage.path(operation, template), stage.caller(name)
+    if name == "live":
+        path += "?from=beginning&follow=false&topics=events,balances"
     if method == "get":
         answered = caller.get(path, stage.founder.post(f"{stage.at}/holds", {"amount_mtok": 1, "meter": "m"}))
     else:
@@ -132,10 +152,18 @@ def test_an_example_is_answered_as_the_document_says(name: str, world: World) ->
         return
     if name == "debit_usage_batch":
         assert answered.json()["accepted"] == 1, answered.text
-    told = operation["responses"][status]["content"]["application/json"]
+    ((kind, told),) = operation["responses"][status]["content"].items()
+    if kind == "text/event-stream":
+        assert_like(messages(answered.text), messages(told["example"]), name)
+        return
     if "schema" in told:
         jsonschema_rs.validate(inlined(told["schema"]), answered.json())
     assert_like(answered.json(), told["example"], name)
+
+
+def messages(stream: str) -> dict[str, Any]:
+    """The last message of each topic."""
+    return {message.event: json.loads(message.data) for message in EventStream().read(stream.split("\n"))}
 
 
 def _fresh(name: str) -> dict[str, Any]:

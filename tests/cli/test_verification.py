@@ -17,7 +17,7 @@ from felix.application.verification import CHECKS, PartitionAudit, Report, Retol
 from felix.eventstore import audit
 from felix.eventstore.connections import connect
 from felix.eventstore.mapper import RecordedEvent, canonical_json
-from felix.eventstore.reader import heads
+from felix.eventstore.reader import command_heads, heads
 
 
 @dataclass
@@ -29,6 +29,8 @@ class Facts:
     snapshots: list[audit.SnapshotDigest]
     balances: dict[tuple[UUID, str], RetoldBalance]
     head: int
+    sequences: list[int]
+    command_head: int
 
     def report(self) -> Report:
         """Audit it."""
@@ -39,6 +41,7 @@ class Facts:
         for event in self.events:
             check.add(event)
         check.finish(self.head)
+        report.check_command_feed(0, self.sequences, self.command_head)
         return report
 
     def rewrite(self, index: int, **changed: Any) -> None:
@@ -61,7 +64,9 @@ def facts(felix: CommandLine, account: str) -> Facts:
         (partition,) = (at for at, head in heads(connection).items() if head)
         head = heads(connection)[partition]
         events = list(audit.every_event(connection, partition, head))
-        found = Facts(events, list(audit.command_spans(connection, partition, head)), [], {}, head)
+        last = command_heads(connection)[partition]
+        sequences = list(audit.command_sequences(connection, partition, last))
+        found = Facts(events, list(audit.command_spans(connection, partition, head)), [], {}, head, sequences, last)
     shown = felix.done("tokens", "balance", account)
     mine = [event for event in events if event.local_id == account]
     found.balances[mine[0].tenant_id, account] = RetoldBalance(
@@ -154,6 +159,14 @@ def claim_events_that_are_not_there(facts: Facts) -> None:
     facts.commands[-1] = replace(facts.commands[-1], last_position=facts.head + 1)
 
 
+def lose_a_command_of_the_feed(facts: Facts) -> None:
+    del facts.sequences[1]
+
+
+def lose_the_last_command_of_the_feed(facts: Facts) -> None:
+    facts.sequences.pop()
+
+
 def charge_more_than_was_taken(facts: Facts) -> None:
     at = index_of(facts, "ledger.tokens_debited")
     lines = [[meter, quantity, mtok + 1, trace] for meter, quantity, mtok, trace in facts.events[at].payload["lines"]]
@@ -219,6 +232,8 @@ def show_a_balance_that_nobody_has(facts: Facts) -> None:
         (refuse_a_command_that_had_an_effect, "commands"),
         (claim_events_twice, "commands"),
         (claim_events_that_are_not_there, "commands"),
+        (lose_a_command_of_the_feed, "command feed"),
+        (lose_the_last_command_of_the_feed, "command feed"),
         (charge_more_than_was_taken, "postings"),
         (charge_more_than_was_taken, "trial balance"),
         (take_more_than_there_is, "accounts"),
@@ -242,7 +257,7 @@ def test_each_check_finds_what_it_is_for(facts: Facts, spoil: Callable[[Facts], 
 
 
 def test_every_check_has_a_case_above() -> None:
-    cases = {mark.args[1][at][1] for mark in test_each_check_finds_what_it_is_for.pytestmark for at in range(24)}
+    cases = {mark.args[1][at][1] for mark in test_each_check_finds_what_it_is_for.pytestmark for at in range(26)}
     assert cases == set(CHECKS)
 
 

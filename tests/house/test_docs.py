@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
+from felix import bootstrap
+from felix.api.app import create_app
+from felix.application.performer import new_context
 from felix.cli import docs
+from felix.cli.docs import catalogue, diagram, schemas
+from felix.domain.base import Command
 from felix.domain.errors import error_classes
+from felix.domain.ledger import messages as m
 from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN_EVENTS
+from felix.domain.metering.messages import DefineMeter, PublishRateCard
+from felix.domain.tenancy.tenant import OnboardTenant
+from felix.eventstore.connections import connect
+from felix.eventstore.mapper import RecordedEvent
+from felix.eventstore.reader import read_partition
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = docs.generate()
@@ -23,13 +40,13 @@ def test_a_generated_page_is_up_to_date(name: str) -> None:
 
 
 def test_a_page_that_differs_or_is_missing_is_found(tmp_path: Path) -> None:
-    assert docs.outdated(tmp_path) == list(PAGES)
+    assert docs.outdated(tmp_path, PAGES) == list(PAGES)
     for name, text in PAGES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert docs.outdated(tmp_path) == []
+    assert docs.outdated(tmp_path, PAGES) == []
     (tmp_path / "docs/errors.md").write_text("nothing")
-    assert docs.outdated(tmp_path) == ["docs/errors.md"]
+    assert docs.outdated(tmp_path, PAGES) == ["docs/errors.md"]
 
 
 def test_every_event_of_the_ledger_is_in_the_catalogue_with_what_causes_it() -> None:
@@ -54,8 +71,223 @@ def test_the_causes_are_those_that_the_code_has() -> None:
 def test_every_error_is_on_the_page() -> None:
     page = PAGES["docs/errors.md"]
     for code, cls in error_classes().items():
-        if cls.__module__.split(".")[0] == "felix" and cls.__module__.split(".")[1] in docs.ROOMS:
+        if cls.__module__.split(".")[0] == "felix" and cls.__module__.split(".")[1] in catalogue.ROOMS:
             assert f"`{code}`" in page
+
+
+# The diagram of the tables.
+
+#: Mermaid's erDiagram, as far as it is used: https://mermaid.js.org/syntax/entityRelationshipDiagram.html
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_ENTITY = re.compile(rf"  {_NAME} {{")
+_ATTRIBUTE = re.compile(rf"    [A-Za-z_][A-Za-z0-9_\[\]()]* {_NAME}( (PK|UK|FK)(, (PK|UK|FK))*)?")
+_RELATION = re.compile(rf'  ({_NAME}) (\|\||\|o|}}\||}}o)--(\|\||o\||\|{{|o{{) ({_NAME}) : "[^"]+"')
+
+
+def wrong_lines(mermaid: str) -> list[str]:
+    """The lines of a diagram that Mermaid would not draw."""
+    lines = mermaid.splitlines()
+    wrong = [] if lines[:1] == ["erDiagram"] else lines[:1]
+    inside, entities = False, set()
+    for line in lines[1:]:
+        if inside:
+            if line != "  }" and not _ATTRIBUTE.fullmatch(line):
+                wrong.append(line)
+            inside = line != "  }"
+        elif _ENTITY.fullmatch(line):
+            entities.add(line.split()[0])
+            inside = True
+        elif not (related := _RELATION.fullmatch(line)) or not {related[1], related[4]} <= entities:
+            wrong.append(line)
+    return wrong + ["an entity is not closed"] * inside
+
+
+def diagrams(page: str) -> list[str]:
+    return re.findall(r"^```mermaid\n(.*?)^```$", page, re.S | re.M)
+
+
+def test_the_diagram_is_that_of_a_migrated_database(database: str) -> None:
+    page = diagram.page(database)
+    assert (ROOT / diagram.PATH).read_text() == page, "run `felix docs write`"
+    with psycopg.connect(database) as connection:
+        for schema, drawn in zip(("felix", "read"), diagrams(page), strict=True):
+            tables = connection.execute("select tablename from pg_tables where schemaname = %s", (schema,)).fetchall()
+            assert sorted(name for (name,) in tables) == re.findall(r"^  (\w+) \{$", drawn, re.M)
+    assert 'commands ||--o{ events : "partition, tenant_id, command_key"' in page
+    assert 'token_accounts ||--o{ token_lots : "partition, tenant_id, account_id"' in page
+
+
+def test_the_diagrams_are_mermaid() -> None:
+    drawn = diagrams((ROOT / diagram.PATH).read_text())
+    assert len(drawn) == 2
+    for one in drawn:
+        assert wrong_lines(one) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("  api_keys {", "  api-keys; {"),
+        ("    timestamptz created_at", "    timestamp with time zone created_at"),
+        ('  tenants |o--o{ api_keys : "tenant_id"', '  tenants |o--o{ nobody : "tenant_id"'),
+        ('  tenants |o--o{ api_keys : "tenant_id"', "  tenants -> api_keys"),
+    ],
+)
+def test_what_is_not_mermaid_is_found(line: str, broken: str) -> None:
+    drawn = diagrams((ROOT / diagram.PATH).read_text())[0]
+    assert line in drawn
+    assert wrong_lines(drawn.replace(line, broken, 1))
+
+
+# The schemas of the events.
+
+
+FORMATS = FormatChecker(["uuid"])
+
+
+@FORMATS.checks("date-time", raises=ValueError)
+def is_moment(value: object) -> bool:
+    """A moment with its zone; jsonschema itself knows the format with another package only."""
+    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+def validator(name: str) -> Draft202012Validator:
+    schema = json.loads(PAGES[name])
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema, format_checker=FORMATS)
+
+
+ENVELOPE = validator("docs/schemas/event.json")
+STATES = {name: validator(schemas.path_of(cls)) for name, cls in catalogue.stored_events().items()}
+
+
+def shown(event: RecordedEvent) -> dict[str, Any]:
+    """An event as a reader gets it."""
+    return json.loads(json.dumps(event.as_dict() | {"recorded_at": event.recorded_at.isoformat()}))
+
+
+@pytest.fixture
+def history(database: str) -> list[dict[str, Any]]:
+    """A little of everything that can happen to a token account, as it is read from the log."""
+    endpoints = bootstrap.Endpoints(database, None, None)
+    directory = bootstrap.open_directory(endpoints, partitions=4)
+    tenant_id = uuid4()
+    performer = bootstrap.open_performer(endpoints, directory.partition_of)
+    start = datetime.now(UTC)
+
+    def do(command: Command, after_s: float = 0, actor: str = "founder:a") -> dict[str, Any]:
+        context = new_context(tenant_id, uuid4().hex, actor)
+        context.at = start + timedelta(seconds=after_s)
+        done: dict[str, Any] = performer.perform_blocking(command, context).result
+        return done
+
+    try:
+        directory.pin(tenant_id, "acme", "Acme", partition=0)
+        do(OnboardTenant(slug="acme", name="Acme"))
+        tell_a_life(do)
+    finally:
+        performer.close()
+        directory.close()
+    with connect(endpoints.as_role("felix_founder")) as connection:
+        return [shown(event) for event in read_partition(connection, 0, 0)]
+
+
+def tell_a_life(do: Any) -> None:
+    """Commands that between them cause nearly every event."""
+    price = {"kind": "per_unit", "meter": "llm.input_tokens", "price_mtok": 1500, "per": 1000}
+    do(DefineMeter(name="llm.input_tokens", unit="token", description="read"))
+    do(PublishRateCard.model_validate({"rate_card_id": "default", "prices": [price]}))
+    one = do(m.OpenTokenAccount(name="main"))["account_id"]
+    two = do(m.OpenTokenAccount(name="other", credit_limit_mtok=50))["account_id"]
+    why = {"account_id": one, "reason": "an example"}
+    lot = do(m.GrantTokens(account_id=one, amount_mtok=10_000, cost_minor=100, currency="EUR"))["lot_id"]
+    brief = do(m.GrantTokens(account_id=one, amount_mtok=5_000, expires_at=datetime.now(UTC) + timedelta(hours=1)))
+    debit = do(m.DebitTokens(account_id=one, meter="llm.input_tokens", quantity=400))["debit_id"]
+    do(m.ReverseDebit(**why, debit_id=debit, amount_mtok=100))
+    captured, released = (do(m.HoldTokens(account_id=one, amount_mtok=50, meter="x"))["hold_id"] for _ in range(2))
+    do(m.ExtendHold(account_id=one, hold_id=captured, ttl_s=3600))
+    do(m.CaptureHold(account_id=one, hold_id=captured, amount_mtok=20))
+    do(m.ReleaseHold(account_id=one, hold_id=released))
+    do(m.HoldTokens(account_id=one, amount_mtok=50, meter="x", ttl_s=60))
+    do(m.ExtendLot(**why, lot_id=brief["lot_id"], expires_at=datetime.now(UTC) + timedelta(hours=2)))
+    do(m.BookExpiries(account_id=one), after_s=3 * 3600)
+    do(m.FreezeLot(**why, lot_id=lot))
+    do(m.UnfreezeLot(**why, lot_id=lot))
+    do(m.TransferTokens(account_id=one, to_account_id=two, amount_mtok=30))
+    do(m.DebitTokens(account_id=two, meter="x", amount_mtok=60))
+    do(m.TransferTokens(account_id=one, to_account_id=two, amount_mtok=100))
+    do(m.SetCreditLimit(**why, credit_limit_mtok=5))
+    cap = do(m.SetSpendCap(account_id=one, limit_mtok=1, window="day", hard=False))["cap_id"]
+    do(m.DebitTokens(account_id=one, meter="x", amount_mtok=10))
+    do(m.RemoveSpendCap(account_id=one, cap_id=cap))
+    approved, rejected = (do(m.ProposeAdjustment(**why, amount_mtok=10**9))["adjustment_id"] for _ in range(2))
+    do(m.ApproveAdjustment(account_id=one, adjustment_id=approved), actor="founder:b")
+    do(m.RejectAdjustment(**why, adjustment_id=rejected), actor="founder:b")
+    do(m.ClawBackTokens(**why, lot_id=lot, amount_mtok=20))
+    do(m.VoidLot(**why, lot_id=lot))
+    do(m.FreezeTokenAccount(**why))
+    do(m.UnfreezeTokenAccount(**why))
+    do(m.CloseTokenAccount(account_id=do(m.OpenTokenAccount(name="third"))["account_id"], reason="done"))
+
+
+def test_real_events_are_what_their_schemas_say(history: list[dict[str, Any]]) -> None:
+    for event in history:
+        ENVELOPE.validate(event)
+        STATES[event["type"]].validate(event["state"])
+    unseen = STATES.keys() - {event["type"] for event in history}
+    assert len(unseen) <= 3, unseen
+
+
+def test_what_is_not_such_an_event_is_refused(history: list[dict[str, Any]]) -> None:
+    granted = next(event for event in history if event["type"] == "ledger.tokens_granted")
+    state, check = granted["state"], STATES["ledger.tokens_granted"]
+    for broken in (
+        {name: value for name, value in state.items() if name != "lot_id"},
+        state | {"amount_mtok": "10"},
+        state | {"colour": "green"},
+        state | {"expires_at": "next week"},
+    ):
+        with pytest.raises(ValidationError):
+            check.validate(broken)
+    for broken in (granted | {"position": 0}, granted | {"type": "ledger.tokens_vanished"}, granted | {"actor": ""}):
+        with pytest.raises(ValidationError):
+            ENVELOPE.validate(broken)
+
+
+def test_a_schema_that_is_not_generated_is_that_of_an_older_version() -> None:
+    current = {cls.TOPIC: cls.class_version for cls in catalogue.stored_events().values()}
+    for path in (ROOT / schemas.FOLDER / "events").iterdir():
+        name, version = re.fullmatch(r"(.+)\.v(\d+)\.json", path.name).groups()  # type: ignore[union-attr]
+        assert int(version) <= current[name], path.name
+    for name, version in current.items():
+        for older in range(1, version):
+            assert (ROOT / schemas.FOLDER / "events" / f"{name}.v{older}.json").exists(), (name, older)
+
+
+# The API.
+
+
+def test_every_endpoint_is_told_with_an_answer() -> None:
+    page = PAGES["docs/api.md"]
+    sections = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##|\Z)", page, re.S | re.M))
+    document = create_app(lambda app: None).openapi()  # type: ignore[arg-type,return-value]
+    told = {
+        operation["operationId"]: (f"`{method.upper()} {path}`", operation)
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    assert sections.keys() == told.keys()
+    for name, (line, operation) in told.items():
+        section = sections[name]
+        assert line in section and operation["summary"].splitlines()[0].replace("``", "`") in section
+        assert "Answered with 2" in section, name
+        assert ("Asked (" in section) == ("requestBody" in operation), name
+        assert all(f"`{each['name']}`" in page for each in operation.get("parameters", [])), name
+    for block in re.findall(r"^```json\n(.*?)^```$", page, re.S | re.M):
+        json.loads(block)
+
+
+# Decisions, and what names them.
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)

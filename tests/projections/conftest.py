@@ -24,9 +24,10 @@ from felix.domain.ledger import messages as m
 from felix.domain.tenancy.tenant import OnboardTenant
 from felix.eventstore.connections import connect, role_url, writer_url
 from felix.eventstore.partition_log import PartitionLog
-from felix.eventstore.reader import heads, read_partition
+from felix.eventstore.reader import heads
 from felix.eventstore.tenants import TenantDirectory
 from felix.projections.base import Projection, connect_projector
+from felix.projections.feeds import FEEDS
 from felix.projections.registry import PROJECTIONS
 from felix.projections.runner import ProjectionRunner
 from felix.projections.tenant_tx import ReadPool, TenantTx
@@ -116,6 +117,11 @@ class House:
         finally:
             assert runner.stop()
 
+    def is_retold(self, partition: int = PARTITION) -> bool:
+        with psycopg.connect(self.url) as connection:
+            ends = {name: feed.heads(connection)[partition] for name, feed in FEEDS.items()}
+        return all(self.cursor(each.name, partition) == ends[each.feed] for each in PROJECTIONS)
+
     def head(self, partition: int = PARTITION) -> int:
         with psycopg.connect(self.url) as connection:
             return heads(connection)[partition]
@@ -132,7 +138,7 @@ class House:
         """Run the projections until they have retold everything."""
         with self.running() as runner:
             for partition in range(4):
-                eventually(lambda p=partition: all(self.cursor(x.name, p) == self.head(p) for x in PROJECTIONS), runner)
+                eventually(lambda p=partition: self.is_retold(p), runner)
 
     def live_a_little(self, tenant_id: UUID, seed: int, steps: int = 120) -> list[str]:
         """A few accounts that do everything an account can do; what is refused is refused."""
@@ -223,19 +229,20 @@ def contents(url: str, projections: Iterable[Projection] = PROJECTIONS) -> dict[
         }
 
 
-def retell(url: str, batch: int, partition: int = PARTITION) -> None:
+def retell(url: str, batch: int, partition: int = PARTITION, projections: Sequence[Projection] = PROJECTIONS) -> None:
     """Empty the tables and fold a partition from the beginning, without a runner and without cursors."""
     with connect_projector(role_url(url, "felix_projector")) as connection:
-        for projection in PROJECTIONS:
+        for projection in projections:
             for table in projection.tables:
                 connection.execute(f"truncate {table}".encode())
-        after = 0
-        while events := read_partition(connection, partition, after, batch):
-            with connection.transaction():
-                for projection in PROJECTIONS:
-                    if wanted := projection.wants(events):
-                        projection.fold(wanted, connection)
-            after = events[-1].position
+        for feed in FEEDS.values():
+            after = 0
+            while facts := feed.read(connection, partition, after, batch):
+                with connection.transaction():
+                    for projection in projections:
+                        if projection.feed == feed.name and (wanted := projection.wants(facts)):
+                            projection.fold(wanted, connection)
+                after = facts[-1].position
 
 
 def eventually(condition: Callable[[], bool], about: Any = None, timeout_s: float = 15) -> None:

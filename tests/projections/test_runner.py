@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 import psycopg
 import pytest
 
-from felix.domain.errors import Corrupt
 from felix.eventstore.mapper import RecordedEvent
 from felix.eventstore.reader import GapInLog, heads, read_partition, read_stream
-from felix.projections import partition_runner
+from felix.projections import base, partition_runner
 from felix.projections.balances import Balances
 from felix.projections.base import EVERY_EVENT, Projection, connect_projector
 from felix.projections.partition_runner import Cursor, Fenced, PartitionRunner
@@ -43,15 +42,15 @@ class Count(Projection):
             )
 
 
-class Poisoned(Count):
-    """Fails as long as it is told to."""
+class WithoutRoom(Count):
+    """Has no room on the disk as long as it is told so: nothing that lies with an event."""
 
     failing: ClassVar[bool] = True
 
     def fold(self, events: Sequence[RecordedEvent], connection: psycopg.Connection[Any]) -> None:
         super().fold(events, connection)
         if self.failing:
-            raise Corrupt("poison")
+            raise psycopg.errors.DiskFull("no room")
 
 
 def counted(house: House) -> int:
@@ -165,9 +164,10 @@ def test_a_gap_in_the_log_stops_the_projections_before_it(house: House, missing:
     position = house.head() - (2 if missing == "in the middle" else 0)
     remove_event(house, position)
     with house.running() as runner:
-        eventually(lambda: all(lag.error for (_, p), lag in runner.lag().items() if p == PARTITION), runner)
+        of_events = {projection.name for projection in PROJECTIONS if projection.feed == "events"}
+        eventually(lambda: all(lag.error for (n, p), lag in runner.lag().items() if p == 0 and n in of_events), runner)
         for lag in runner.lag().values():
-            if lag.partition == PARTITION:
+            if lag.partition == PARTITION and lag.projection in of_events:
                 assert lag.error is not None and lag.error.startswith("GapInLog")
                 assert lag.position < position
     with connect_projector(house.projector_url) as connection:
@@ -183,22 +183,22 @@ def test_a_failing_projection_stops_alone_and_goes_on_when_it_is_mended(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partition_runner, "BACKOFF_S", 0.05)
-    poisoned = Poisoned()
-    install(house.url, [poisoned])
+    failing = WithoutRoom()
+    install(house.url, [failing])
     tenant_id = house.onboard()
     account_id = house.open_account(tenant_id)
-    with house.running([*PROJECTIONS, poisoned]) as runner:
+    with house.running([*PROJECTIONS, failing]) as runner:
         eventually(lambda: house.cursor("balances") == house.head() and house.cursor("usage") == house.head(), runner)
         eventually(lambda: runner.lag()["counts", PARTITION].error is not None, runner)
         lag = runner.lag()["counts", PARTITION]
-        assert lag.error == "Corrupt: poison" and lag.position == 0 and lag.lag_events == house.head()
+        assert lag.error == "DiskFull: no room" and lag.position == 0 and lag.lag_events == house.head()
         assert runner.lag()["balances", PARTITION].error is None
         assert counted(house) == 0
         house.debit(tenant_id, account_id)
-        monkeypatch.setattr(Poisoned, "failing", False)
+        monkeypatch.setattr(WithoutRoom, "failing", False)
         eventually(lambda: house.cursor("counts") == house.head(), runner)
         assert runner.lag()["counts", PARTITION].error is None
-        eventually(lambda: len({lag.position for lag in runner.lag().values() if lag.partition == 0}) == 1, runner)
+        eventually(lambda: not any(lag.lag_events for lag in runner.lag().values()), runner)
     assert counted(house) == house.head()
 
 
@@ -213,7 +213,7 @@ def test_projections_at_different_places_meet_and_read_the_log_once(house: House
     behind, ahead = runner_.cursors
     behind.owned = ahead.owned = True
     behind.position, ahead.position = 0, house.cursor("usage")
-    runner_.head = house.head()
+    runner_.heads["events"] = house.head()
     assert runner_._next_group(time.monotonic()) == ([behind], ahead.position)
     behind.position = ahead.position
     assert runner_._next_group(time.monotonic()) == ([behind, ahead], partition_runner.BATCH)
@@ -262,3 +262,33 @@ def test_a_runner_does_not_touch_tables_of_another_version(house: House) -> None
         eventually(lambda: runner.lag()["counts", PARTITION].error is not None, runner)
         assert "version 2 is installed" in (runner.lag()["counts", PARTITION].error or "")
     assert counted(house) == 0
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_an_owner_that_is_frozen_loses_its_projections(
+    house: House, monkeypatch: pytest.MonkeyPatch, in_transaction: bool
+) -> None:
+    monkeypatch.setattr(base, "FROZEN_AFTER_S", 0.5)
+    monkeypatch.setattr(partition_runner, "IDLE_S", 0.1)
+    with connect_projector(house.projector_url) as frozen:
+        for projection in PROJECTIONS:
+            key = partition_runner._lock_key(projection.name, PARTITION)
+            assert frozen.execute("select pg_try_advisory_lock(%s)", (key,)).fetchone() == (True,)
+        if in_transaction:
+            frozen.execute("begin")
+        house.open_account(house.onboard())
+        with house.running() as runner:
+            eventually(lambda: house.cursor() == house.head(), runner)
+            eventually(lambda: all(lag.owned for lag in runner.lag().values()), runner)
+        with pytest.raises(psycopg.Error, match="timeout"):
+            frozen.execute("select 1")
+
+
+def test_an_owner_with_nothing_to_do_keeps_its_projections(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "FROZEN_AFTER_S", 0.5)
+    monkeypatch.setattr(partition_runner, "IDLE_S", 0.1)
+    with house.running() as runner:
+        eventually(lambda: all(lag.owned for lag in runner.lag().values()), runner)
+        connections = [each._connection for each in runner._runners.values()]
+        time.sleep(1.5)
+        assert [each._connection for each in runner._runners.values()] == connections

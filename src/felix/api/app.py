@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from os import urandom
 from typing import Any
+from uuid import uuid4
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -17,13 +17,15 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from felix import __version__
-from felix.api import documents, ledger, log, metering, operations, tenancy
+from felix.api import audit, documents, jobs, ledger, log, metering, operations, projections, tenancy
 from felix.api.documents import PROBLEM_SCHEMA
 from felix.api.http import Endpoint, Services
+from felix.api.live import endpoint as live
 from felix.api.problems import MethodNotAllowed, problem
+from felix.api.watch import Watch
 from felix.domain.errors import FelixError, NotFound
 
-ROOMS = (ledger, metering, log, tenancy, operations)
+ROOMS = (ledger, metering, log, live, audit, jobs, projections, tenancy, operations)
 DESCRIPTION = (
     "Token accounts, metering and the event log of Felix. Amounts are integers in millitokens (`_mtok`). Every write"
     " needs an `Idempotency-Key`; its answer is remembered for ever. Errors are RFC 9457 problems with a stable"
@@ -42,18 +44,18 @@ class Door:
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self.app = app
-        self._endpoints: dict[tuple[str, int], list[tuple[list[str], Endpoint]]] = {}
+        self._endpoints: dict[tuple[str, int], list[tuple[list[str], str, Endpoint]]] = {}
         for route in routes:
             # A parameter that may hold slashes can't be told by parts.
             if isinstance(route, APIRoute) and ":path}" not in route.path:
                 parts = route.path.split("/")
                 for method in route.methods or ():
-                    self._endpoints.setdefault((method, len(parts)), []).append((parts, route.endpoint))
+                    self._endpoints.setdefault((method, len(parts)), []).append((parts, route.path, route.endpoint))
 
-    def find(self, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-        """The endpoint of a path and the values of its parameters."""
+    def find(self, method: str, path: str) -> tuple[str, Endpoint, dict[str, str]] | None:
+        """The route of a path, its endpoint and the values of its parameters."""
         given = path.split("/")
-        for parts, endpoint in self._endpoints.get((method, len(given)), ()):
+        for parts, route, endpoint in self._endpoints.get((method, len(given)), ()):
             values = {}
             for part, value in zip(parts, given, strict=True):
                 if part == value:
@@ -62,7 +64,7 @@ class Door:
                     break
                 values[part[1:-1]] = value
             else:
-                return endpoint, values
+                return route, endpoint, values
         return None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,24 +72,28 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = urandom(16).hex().encode()
+        request_id = uuid4()
+        scope["felix.request_id"] = request_id
+        signature = str(request_id).encode()
+        found = self.find(scope["method"], scope["path"])
+        watch = Watch(scope, request_id, None if found is None else found[0])
 
         async def send_signed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                watch.answered(message["status"])
                 message["headers"].extend(
                     (
-                        (b"felix-request-id", request_id),
+                        (b"felix-request-id", signature),
                         (b"cache-control", b"no-store"),
                         (b"x-content-type-options", b"nosniff"),
                     )
                 )
             await send(message)
 
-        found = self.find(scope["method"], scope["path"])
         if found is None:
             await self.app(scope, receive, send_signed)
             return
-        endpoint, scope["path_params"] = found
+        _, endpoint, scope["path_params"] = found
         response = await endpoint(Request(scope, receive))
         await response(scope, receive, send_signed)
 

@@ -60,12 +60,27 @@ TENANT = {
     "description": "For founder keys: the short name or id of the tenant that the request is about.",
     "schema": {"type": "string"},
 }
-_MIN_POSITION = {
+CORRELATION = {
+    "name": "Felix-Correlation-Id",
+    "in": "header",
+    "required": False,
+    "description": "What the command, its events and all that follows is found by; default: the request's id.",
+    "schema": {"type": "string", "format": "uuid"},
+}
+MIN_POSITION: dict[str, Any] = {
     "name": "Felix-Min-Position",
     "in": "header",
     "required": False,
     "description": "Wait until the read model has seen this position (the Felix-Position of a write).",
     "schema": {"type": "string", "pattern": "^[0-9]{1,9}:[0-9]{1,18}$"},
+}
+#: Of answers that come from the log itself.
+NEVER_BEHIND = MIN_POSITION | {
+    "description": "Accepted and not needed: the log itself answers, which is never behind a write."
+}
+#: Of answers that come from the feed of commands, which has places of its own.
+WITHIN_MOMENTS = MIN_POSITION | {
+    "description": "Accepted and not waited for: a position counts events. This follows the commands within moments."
 }
 #: What stands in paths, by the name in the braces.
 IN_PATH: dict[str, tuple[str, str]] = {
@@ -74,8 +89,10 @@ IN_PATH: dict[str, tuple[str, str]] = {
     "hold_id": ("^hold_[0-9a-f]{32}$", examples.HOLD_ID),
     "debit_id": ("^deb_[0-9a-f]{42}$", examples.DEBIT_ID),
     "cap_id": ("^cap_[0-9a-f]{32}$", examples.CAP_ID),
+    "job_id": ("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", examples.JOB_ID),
     "adjustment_id": ("^adj_[0-9a-f]{32}$", examples.ADJUSTMENT_ID),
     "rate_card_id": ("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "default"),
+    "projection": ("^[a-z][a-z0-9_]{0,62}$", "balances"),
     "stream": ("^[!-~]+$", str(examples.LOG_EVENT["stream"])),
     "command_key": ("^[!-~]{1,255}$", "order-4711"),
 }
@@ -109,6 +126,14 @@ def query(name: str, description: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": "query", "description": description, "schema": schema or {"type": "string"}}
 
 
+AS_OF = query(
+    "as_of",
+    "A moment (RFC 3339). One that has passed is answered as it was answered then, one to come with what will have run"
+    " out by then.",
+    type="string",
+)
+
+
 def responses(status: int, example: Any, *problems: int, write: bool = False) -> dict[str, Any]:
     """The responses of an endpoint: its answer, and the problems it can have."""
     headers: dict[str, Any] = {}
@@ -116,6 +141,10 @@ def responses(status: int, example: Any, *problems: int, write: bool = False) ->
         headers = {
             "Felix-Position": {
                 "description": "`<partition>:<position>` of the last event of this command.",
+                "schema": {"type": "string"},
+            },
+            "Felix-Correlation-Id": {
+                "description": "What this command was recorded with: its events, and what followed, are found by it.",
                 "schema": {"type": "string"},
             },
             "Idempotent-Replayed": {
@@ -142,7 +171,7 @@ def write(command: type[Command], path: frozenset[str], example: Any, status: in
     """``openapi_extra`` of an endpoint that performs a command; ``path`` names the fields that the path gives."""
     schema = body_schema(command, path)
     return {
-        "parameters": [KEY, TENANT],
+        "parameters": [KEY, TENANT, CORRELATION],
         "requestBody": {
             "required": bool(schema.get("required")),
             "content": {"application/json": {"schema": schema, "example": example}},
@@ -151,9 +180,28 @@ def write(command: type[Command], path: frozenset[str], example: Any, status: in
     }
 
 
-def read(answer: Any, *parameters: dict[str, Any], problems: tuple[int, ...] = (403, 404, 422)) -> dict[str, Any]:
+def read(
+    answer: Any,
+    *parameters: dict[str, Any],
+    problems: tuple[int, ...] = (403, 404, 422),
+    min_position: dict[str, Any] = MIN_POSITION,
+) -> dict[str, Any]:
     """``openapi_extra`` of an endpoint that answers from a read model."""
-    return {"parameters": [TENANT, _MIN_POSITION, *parameters], "responses": responses(200, answer, *problems)}
+    return {"parameters": [TENANT, min_position, *parameters], "responses": responses(200, answer, *problems)}
+
+
+def stream(example: str, *parameters: dict[str, Any]) -> dict[str, Any]:
+    """``openapi_extra`` of an endpoint that answers with server-sent events."""
+    documented = responses(200, example, 403, 404, 422, 429)
+    documented["200"]["content"] = {"text/event-stream": {"schema": {"type": "string"}, "example": example}}
+    last_event_id = {
+        "name": "Last-Event-ID",
+        "in": "header",
+        "required": False,
+        "description": "The id of the last message that was received: the stream goes on after it.",
+        "schema": {"type": "string", "pattern": "^[0-9:,/]*$"},
+    }
+    return {"parameters": [TENANT, last_event_id, *parameters], "responses": documented}
 
 
 def body_schema(command: type[Command], path: frozenset[str]) -> dict[str, Any]:

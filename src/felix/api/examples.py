@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 ACCOUNT_ID = "acct_019a8f4e5c7b70008000000000000000"
@@ -10,6 +11,7 @@ HOLD_ID = "hold_019a8f4e5c7b70008000000000000002"
 DEBIT_ID = "deb_019a8f4e5c7b700080000000000000030000000004"
 CAP_ID = "cap_019a8f4e5c7b70008000000000000005"
 ADJUSTMENT_ID = "adj_019a8f4e5c7b70008000000000000006"
+JOB_ID = "b1c3f7d2-5a0e-5b6f-9d3a-0c4e8f2a6b10"
 TRANSFER_ID = "trf_019a8f4e5c7b70008000000000000007"
 
 BALANCE = {"available_mtok": 950_000, "held_mtok": 50_000, "frozen_mtok": 0, "debt_mtok": 0}
@@ -176,6 +178,26 @@ TRANSACTIONS = {
     "next": 4,
 }
 STATEMENT = {"account_id": ACCOUNT_ID, "opening_mtok": 0, "closing_mtok": 950_000, "lines": [], "next": None}
+BALANCE_HISTORY = {
+    "account_id": ACCOUNT_ID,
+    "data": [
+        {
+            "day": "2026-01-31",
+            "events": 4,
+            "balance_mtok": 1_000_000,
+            "available_mtok": 950_000,
+            "held_mtok": 50_000,
+            "frozen_mtok": 0,
+            "debt_mtok": 0,
+            "granted_mtok": 1_000_000,
+            "received_mtok": 0,
+            "consumed_mtok": 0,
+            "expired_mtok": 0,
+            "revoked_mtok": 0,
+            "sent_mtok": 0,
+        }
+    ],
+}
 TRIAL_BALANCE = {
     "assets": {"TOK": {"issuance:purchased": -1_000_000, "lot": 950_000, "held": 50_000}},
     "totals": {"TOK": 0},
@@ -194,11 +216,132 @@ LOG_EVENT = {
     "command_key": "order-4711",
 }
 EVENTS = {"data": [LOG_EVENT], "next": 3}
+STREAMS = {
+    "data": [
+        {
+            "stream": LOG_EVENT["stream"],
+            "kind": "token_account",
+            "id": ACCOUNT_ID,
+            "version": 2,
+            "events": 2,
+            "first_position": 3,
+            "first_at": "2026-01-31T12:00:00Z",
+            "last_position": 4,
+            "last_at": "2026-01-31T12:00:01Z",
+            "last_type": "ledger.tokens_granted",
+        }
+    ],
+    "next": None,
+}
+AUDIT = {
+    "data": [
+        {
+            "partition": 2,
+            "sequence": 7,
+            "recorded_at": "2026-01-31T12:00:00Z",
+            "actor": "founder:key_0123456789abcdef",
+            "on_behalf_of": None,
+            "type": "ledger.book_expiries",
+            "command_key": "nightly-2026-01-31",
+            "accepted": True,
+            "code": None,
+            "detail": None,
+            "reason": None,
+            "correlation_id": "01a2087f-ab38-70cb-bc6a-f9e6ddc70000",
+            "causation_id": None,
+            "first_position": None,
+            "last_position": None,
+        }
+    ],
+    "next": 7,
+}
+COMMAND_COUNTS = {"data": [{"day": "2026-01-31", "outcome": "accepted", "commands": 1204}]}
 COMMAND = {
     "command_key": "order-4711",
     "type": "ledger.grant_tokens",
     "accepted": True,
     "actor": "founder:key_0123456789abcdef",
+    "metadata": {"correlation_id": "01a2087f-ab38-70cb-bc6a-f9e6ddc70000"},
     "outcome": {"account_id": ACCOUNT_ID},
 }
+JOB = {
+    "job_id": JOB_ID,
+    "partition": 2,
+    "tenant_id": "019a8f4e-5c7b-7000-8000-000000000000",
+    "kind": "ledger.book_expiries",
+    "state": "waiting",
+    "due_at": "2026-01-31T12:15:00Z",
+    "attempts": 0,
+    "max_attempts": 8,
+    "payload": {"account_id": ACCOUNT_ID},
+    "result": None,
+    "progress": None,
+    "origin": "policy:deadlines_book_expiries",
+    "correlation_id": "019a8f4e-5c7b-7000-8000-00000000000a",
+    "causation_id": "019a8f4e-5c7b-7000-8000-00000000000b",
+    "created_at": "2026-01-31T12:00:00Z",
+    "finished_at": None,
+}
+JOBS = {"data": [JOB], "next": None}
 TENANTS = {"data": [{"tenant_id": "019a8f4e-5c7b-7000-8000-000000000000", "slug": "bakery", "name": "Bakery Blum"}]}
+LIVE = f"""retry: 1000
+id: 2
+event: ready
+data: {{"position":"2","topics":["events","balances"]}}
+
+id: 3/2
+event: events
+data: {json.dumps(LOG_EVENT, separators=(",", ":"))}
+
+event: balances
+data: {json.dumps(ACCOUNT, separators=(",", ":"))}
+
+id: 3
+
+"""
+
+PROJECTION = {
+    "projection": "balances",
+    "feed": "events",
+    "version": 1,
+    "retold": 48_211,
+    "total": 48_213,
+    "lag_events": 2,
+    "stopped": 1,
+    "rebuild": None,
+    "partitions": [{"partition": 0, "position": 12_044, "head": 12_046, "lag_events": 2}],
+    "stopped_tenants": [
+        {
+            "partition": 0,
+            "tenant_id": "0f6e2a52-6d5c-4a52-9d5e-3f0a4b0f9d11",
+            "position": 11_002,
+            "event_id": "1f1f9a6b-42c8-4c9e-8a55-6b7a4f2f6f10",
+            "type": "ledger.tokens_lent",
+            "error": "UnknownEventType",
+            "message": "The log holds an event of type 'ledger.tokens_lent', unknown to this version of Felix.",
+            "failures": 3,
+            "first_at": "2026-07-01T09:00:00Z",
+            "last_at": "2026-07-01T09:00:07Z",
+            "retry_at": "2026-07-01T09:00:15Z",
+        }
+    ],
+}
+PROJECTION_REBUILDING = PROJECTION | {
+    "rebuild": {
+        "version": 1,
+        "state": "requested",
+        "requested_by": "founder:key_7d1f0c2a",
+        "requested_at": "2026-07-01T09:00:00Z",
+        "started_at": None,
+        "finished_at": None,
+        "detail": None,
+        "differences": [],
+        "retold": None,
+        "total": 48_213,
+        "eta_s": None,
+    }
+}
+PROJECTIONS = {
+    "data": [{name: value for name, value in PROJECTION.items() if name not in ("partitions", "stopped_tenants")}],
+    "alarms": ["the rebuild of balances refused: The rebuilt tables differ from those that are read."],
+}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -18,15 +18,21 @@ from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from felix import trail
 from felix.api.auth import Authenticator, Principal
+from felix.api.live.hub import LiveHub
 from felix.api.problems import BodyTooLarge, MissingIdempotencyKey, invalid, problem, status_of
+from felix.api.readiness import Check
 from felix.application.outcome import Outcome
 from felix.application.performer import MAX_COMMAND_KEY_LENGTH, Performer, new_context
 from felix.domain.base import Command
 from felix.domain.errors import FelixError, Forbidden, Invalid, NotFound
+from felix.eventstore.jobs import JobBook
 from felix.eventstore.mapper import canonical_json
 from felix.projections.freshness import wait_until
+from felix.projections.rebuild_orders import ProjectionOrders
 from felix.projections.tenant_tx import ReadPool
+from felix.trail import trace_of
 
 log = logging.getLogger("felix.api")
 
@@ -49,8 +55,13 @@ class Services:
     authenticator: Authenticator
     partition_of: Callable[[UUID], int]
     pin_tenant: Callable[..., Any]
-    ready: Callable[[], Awaitable[list[dict[str, Any]]]]
+    jobs: JobBook
+    projection_orders: ProjectionOrders
+    ready: Callable[[], Awaitable[list[Check]]]
+    scrape: Callable[[], Awaitable[bytes]]
+    live: LiveHub
     read_timeout_s: float = 2.0
+    metrics_token: str | None = field(default=None, repr=False)
 
 
 def services(request: Request) -> Services:
@@ -73,12 +84,14 @@ def guarded(endpoint: Endpoint) -> Endpoint:
             return await endpoint(request)
         except FelixError as error:
             if status_of(error) >= 500:
-                log.error("%s: %s", error.code, error, exc_info=error.__cause__ or error)
+                log.error(
+                    "%s: %s", error.code, error, exc_info=error.__cause__ or error, extra={"status": status_of(error)}
+                )
             return problem(error)
         except ClientDisconnect:
             return Response(status_code=499)
         except Exception:
-            log.exception("a request failed")
+            log.exception("a request failed", extra={"status": 500})
             return problem(FelixError("Something went wrong inside Felix. Nothing was half done; it has been logged."))
 
     run.__doc__ = endpoint.__doc__
@@ -194,6 +207,13 @@ async def perform(
 ) -> Response:
     """Perform a command under the request's key and answer with its remembered outcome."""
     context = new_context(tenant_id, idempotency_key(request), principal.actor, correlation_id=correlation_id(request))
+    trail.note(
+        tenant_id=tenant_id,
+        command=command.command_name,
+        command_key=context.command_key,
+        command_id=context.command_id,
+        correlation_id=context.correlation_id,
+    )
     outcome = await services(request).performer.perform(command, context)
     return respond(outcome, status)
 
@@ -205,16 +225,24 @@ def respond(outcome: Outcome, status: int) -> Response:
         headers["Idempotent-Replayed"] = "true"
     if (position := outcome.position) is not None:
         headers["Felix-Position"] = position
+    if (correlation := outcome.correlation_id) is not None:
+        headers["Felix-Correlation-Id"] = correlation
     if outcome.accepted:
         return Response(outcome.body, status, headers, JSON)
     return problem(outcome.refusal, headers)
 
 
-def correlation_id(request: Request) -> UUID | None:
-    """A correlation id that the caller chose, if it is a UUID."""
+def correlation_id(request: Request) -> UUID:
+    """What the command and all that follows from it is found by: the caller's choice, or the id of the request.
+
+    A caller who traces (W3C traceparent) has chosen the id of the trace.
+    """
     given = request.headers.get("felix-correlation-id")
+    if not given:
+        chosen: UUID = request.scope["felix.request_id"]
+        return trace_of(request.headers.get("traceparent")) or chosen
     try:
-        return UUID(given) if given else None
+        return UUID(given)
     except ValueError:
         raise Invalid(
             "Felix-Correlation-Id is not a UUID.",
@@ -290,6 +318,28 @@ async def fresh(request: Request, partition: int, *projections: str) -> None:
     if int(named) == partition:
         found = services(request)
         await wait_until(found.reads, list(projections), partition, int(position), timeout_s=found.read_timeout_s)
+
+
+def identifier(request: Request, name: str) -> UUID | None:
+    """A UUID from the query string. Raises ``Invalid``."""
+    given = request.query_params.get(name)
+    try:
+        return UUID(given) if given else None
+    except ValueError:
+        raise Invalid(
+            f"{name} is not a UUID.", errors=[{"pointer": f"?{name}", "rule": "uuid", "detail": "not a UUID"}]
+        ) from None
+
+
+def chosen(request: Request, name: str, *options: str) -> str | None:
+    """One of several words from the query string. Raises ``Invalid``."""
+    given = request.query_params.get(name)
+    if given is None or given in options:
+        return given
+    raise Invalid(
+        f"{name} is none of {', '.join(options)}.",
+        errors=[{"pointer": f"?{name}", "rule": "enum", "detail": ", ".join(options)}],
+    )
 
 
 def page(request: Request) -> tuple[int, int]:

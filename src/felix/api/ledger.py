@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -29,16 +29,18 @@ from felix.api.http import (
     services,
     tenant_of,
 )
-from felix.api.replay import account_in_the_past, moment
+from felix.api.replay import account_at_position, moment, past_accounts, past_moment
 from felix.domain.base import Command
 from felix.domain.errors import Forbidden
 from felix.domain.ledger import messages as m
-from felix.projections import balances, token_transactions
-from felix.projections.tenant_tx import TenantTx
+from felix.projections import balance_snapshots, balances, past_balances, token_transactions
+from felix.projections.tenant_tx import Row, TenantTx
 
 router = APIRouter(tags=["token accounts"])
 ACCOUNT = "/v1/token-accounts/{account_id}"
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
+#: Accounts of a page at a moment that has passed: each is replayed.
+MAX_PAST_PAGE = 100
 _BALANCE = ("available_mtok", "held_mtok", "frozen_mtok", "debt_mtok")
 
 
@@ -100,7 +102,12 @@ writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/rejections", m.RejectAdjustment
 
 
 def reads(
-    path: str, example: Any, *parameters: dict[str, Any], router: APIRouter = router, problems: tuple[int, ...] = ()
+    path: str,
+    example: Any,
+    *parameters: dict[str, Any],
+    router: APIRouter = router,
+    problems: tuple[int, ...] = (),
+    min_position: dict[str, Any] = documents.MIN_POSITION,
 ) -> Callable[[Endpoint], Endpoint]:
     """Add an endpoint that answers from a read model; the decorated function's docstring is its description."""
 
@@ -115,7 +122,9 @@ def reads(
             summary=told.splitlines()[0],
             description=told,
             response_class=Response,
-            openapi_extra=documents.read(example, *parameters, problems=problems or (404, 422)),
+            openapi_extra=documents.read(
+                example, *parameters, problems=problems or (404, 422), min_position=min_position
+            ),
         )
         return endpoint
 
@@ -127,41 +136,59 @@ def reads(
     examples.ACCOUNTS,
     documents.query("cursor", "`next` of the page before.", type="string"),
     documents.PAGE[1],
+    documents.AS_OF,
 )
 async def list_token_accounts(request: Request) -> Response:
-    """The tenant's accounts with their balances."""
+    """The tenant's accounts with their balances, now or at another moment."""
     _, tenant_id = await tenant_of(request)
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances")
     cursor = request.query_params.get("cursor", "")
     limit = integer(request, "limit", 100, 1, MAX_PAGE)
-    async with services(request).reads.tenant(tenant_id, partition) as tx:
-        found = await balances.accounts(tx, cursor, limit)
-    return answer(paged([_shown(row) for row in found], limit, "account_id"))
+    if (then := past_moment(request)) is not None:
+        limit = min(limit, MAX_PAST_PAGE)
+        found = await past_accounts(
+            request, tenant_id, partition, lambda tx: past_balances.accounts(tx, cursor, limit, then)
+        )
+    else:
+        async with services(request).reads.tenant(tenant_id, partition) as tx:
+            found = await balances.accounts(tx, cursor, limit, moment(request, "as_of"))
+    return answer(paged([shown(row) for row in found], limit, "account_id"))
 
 
 @reads(
     ACCOUNT,
     examples.ACCOUNT,
     documents.query("at_position", "The account as it was at this position of its partition.", type="string"),
-    documents.query("as_of", "The account as of this moment (RFC 3339), past or future.", type="string"),
+    documents.AS_OF,
 )
 async def show_token_account(request: Request) -> Response:
-    """One account: balance, status, lots and holds, now or at another position or moment."""
+    """One account: balance and status, now or at another moment; the whole account at a position of the log."""
     _, tenant_id = await tenant_of(request)
     account_id = request.path_params["account_id"]
     partition = services(request).partition_of(tenant_id)
-    if "at_position" in request.query_params or "as_of" in request.query_params:
-        return answer(await account_in_the_past(request, tenant_id, partition, account_id))
+    if "at_position" in request.query_params:
+        return answer(await account_at_position(request, tenant_id, partition, account_id))
     await fresh(request, partition, "balances")
-    async with services(request).reads.tenant(tenant_id, partition) as tx:
-        found = await balances.account(tx, account_id)
+    found: Row | None
+    if (then := past_moment(request)) is not None:
+        found = next(
+            iter(await past_accounts(request, tenant_id, partition, lambda tx: _one(tx, account_id, then))), None
+        )
+    else:
+        async with services(request).reads.tenant(tenant_id, partition) as tx:
+            found = await balances.account(tx, account_id, moment(request, "as_of"))
     if found is None:
         raise missing("account_id", account_id)
-    return answer(_shown(found))
+    return answer(shown(found))
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+async def _one(tx: TenantTx, account_id: str, at: datetime) -> list[Row]:
+    account = await past_balances.account(tx, account_id, at)
+    return [] if account is None else [account]
+
+
+def shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row of the read model in the shape in which a replayed account is shown."""
     shown = dict(row)
     shown["balance"] = {name: shown.pop(name) for name in _BALANCE}
@@ -178,24 +205,36 @@ async def _account(request: Request, tenant_id: UUID, partition: int) -> AsyncIt
         yield tx, account_id
 
 
-@reads(f"{ACCOUNT}/lots", examples.LOTS)
+@reads(f"{ACCOUNT}/lots", examples.LOTS, documents.AS_OF)
 async def list_lots(request: Request) -> Response:
-    """The account's lots in the order in which they are spent."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
-    await fresh(request, partition, "balances")
-    async with _account(request, tenant_id, partition) as (tx, account_id):
-        return answer({"data": await balances.lots(tx, account_id)})
+    """The account's lots in the order in which they are spent, now or at another moment."""
+    return await _parts(request, balances.lots, past_balances.lots)
 
 
-@reads(f"{ACCOUNT}/holds", examples.HOLDS)
+@reads(f"{ACCOUNT}/holds", examples.HOLDS, documents.AS_OF)
 async def list_holds(request: Request) -> Response:
-    """The account's open holds."""
+    """The account's open holds, now or at another moment."""
+    return await _parts(request, balances.holds, past_balances.holds)
+
+
+async def _parts(
+    request: Request,
+    question: Callable[[TenantTx, str, datetime | None], Awaitable[list[Row]]],
+    past_question: Callable[[TenantTx, str, datetime], Awaitable[list[Row] | None]],
+) -> Response:
+    """What an account is made of: from the read model, or replayed where the moment has passed."""
     _, tenant_id = await tenant_of(request)
     partition = services(request).partition_of(tenant_id)
     await fresh(request, partition, "balances")
+    if (then := past_moment(request)) is not None:
+        account_id = request.path_params["account_id"]
+        async with services(request).reads.tenant(tenant_id, partition) as tx:
+            found = await past_question(tx, account_id, then)
+        if found is None:
+            raise missing("account_id", account_id)
+        return answer({"data": found})
     async with _account(request, tenant_id, partition) as (tx, account_id):
-        return answer({"data": await balances.holds(tx, account_id)})
+        return answer({"data": await question(tx, account_id, moment(request, "as_of"))})
 
 
 @reads(f"{ACCOUNT}/transactions", examples.TRANSACTIONS, *documents.PAGE)
@@ -227,6 +266,24 @@ async def show_statement(request: Request) -> Response:
     cursor, limit = page(request)
     async with _account(request, tenant_id, partition) as (tx, account_id):
         return answer(await token_transactions.statement(tx, account_id, since, until, cursor, limit))
+
+
+@reads(
+    f"{ACCOUNT}/balance-history",
+    examples.BALANCE_HISTORY,
+    documents.query("from", "A moment of the first day (RFC 3339, UTC); default: the account's first.", type="string"),
+    documents.query("to", "A moment of the last day (RFC 3339, UTC); default, and at most: today.", type="string"),
+)
+async def show_balance_history(request: Request) -> Response:
+    """The account's closing figures of every UTC day; a day on which nothing happened closes as the day before."""
+    _, tenant_id = await tenant_of(request)
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "balances", "balance_snapshots")
+    since, today = moment(request, "from"), datetime.now(UTC)
+    until = min(moment(request, "to") or today, today)
+    async with _account(request, tenant_id, partition) as (tx, account_id):
+        found = await balance_snapshots.balance_history(tx, account_id, since and since.date(), until.date())
+    return answer({"account_id": account_id, "data": found})
 
 
 @reads("/v1/trial-balance", examples.TRIAL_BALANCE)

@@ -7,11 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from felix.api import documents, examples
-from felix.api.http import answer, page, paged, services, tenant_of
+from felix.api.http import MAX_PAGE, answer, chosen, fresh, identifier, integer, page, paged, services, tenant_of
 from felix.api.ledger import reads
 from felix.api.replay import moment
 from felix.domain.errors import NotFound
-from felix.projections import event_log
+from felix.projections import event_log, stream_heads
 
 router = APIRouter(tags=["log"])
 
@@ -25,29 +25,75 @@ router = APIRouter(tags=["log"])
     documents.query("actor", "Only events of this actor.", type="string"),
     documents.query("since", "First moment (RFC 3339).", type="string"),
     documents.query("until", "Moment after the last (RFC 3339).", type="string"),
+    documents.query(
+        "correlation_id",
+        "Only events of commands with this correlation id; found in the audit trail, which follows within moments.",
+        type="string",
+        format="uuid",
+    ),
     router=router,
+    min_position=documents.NEVER_BEHIND,
 )
 async def list_events(request: Request) -> Response:
     """The tenant's events in the order of its log; `cursor` and `next` are tenant sequences."""
     _, tenant_id = await tenant_of(request)
     cursor, limit = page(request)
-    chosen = request.query_params
+    given = request.query_params
     since, until = moment(request, "since"), moment(request, "until")
+    correlation_id = identifier(request, "correlation_id")
     async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
         found = await event_log.events(
             tx,
             cursor,
             limit,
-            type=chosen.get("type"),
-            stream=chosen.get("stream"),
-            actor=chosen.get("actor"),
+            type=given.get("type"),
+            stream=given.get("stream"),
+            actor=given.get("actor"),
             since=since,
             until=until,
+            correlation_id=correlation_id,
         )
     return answer(paged(found, limit, "tenant_sequence"))
 
 
-@reads("/v1/streams/{stream}/events", examples.EVENTS, *documents.PAGE, router=router)
+@reads(
+    "/v1/streams",
+    examples.STREAMS,
+    documents.query("kind", "Only streams of this kind, such as token_account.", type="string"),
+    documents.query("prefix", "Only streams whose id begins like this.", type="string"),
+    documents.query("order", "By the newest event, or by name.", type="string", enum=["newest", "name"]),
+    documents.query("cursor", "`next` of the page before.", type="string"),
+    documents.PAGE[1],
+    router=router,
+)
+async def list_streams(request: Request) -> Response:
+    """The tenant's streams: how long each is and what happened in it last, the newest first or by name."""
+    _, tenant_id = await tenant_of(request)
+    partition = services(request).partition_of(tenant_id)
+    await fresh(request, partition, "stream_heads")
+    given = request.query_params
+    limit = integer(request, "limit", 100, 1, MAX_PAGE)
+    by_name = chosen(request, "order", "newest", "name") == "name"
+    after = given.get("cursor") if by_name else str(integer(request, "cursor", 2**63 - 1, 0, 2**63 - 1))
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
+        found = await stream_heads.streams(
+            tx,
+            kind=given.get("kind"),
+            prefix=given.get("prefix", ""),
+            order="name" if by_name else "newest",
+            after=after,
+            limit=limit,
+        )
+    return answer(paged(found, limit, "stream" if by_name else "last_position"))
+
+
+@reads(
+    "/v1/streams/{stream}/events",
+    examples.EVENTS,
+    *documents.PAGE,
+    router=router,
+    min_position=documents.NEVER_BEHIND,
+)
 async def list_stream_events(request: Request) -> Response:
     """The events of one stream, from its first; `cursor` and `next` are versions."""
     _, tenant_id = await tenant_of(request)
@@ -60,7 +106,7 @@ async def list_stream_events(request: Request) -> Response:
     return answer(paged(found, limit, "version"))
 
 
-@reads("/v1/commands/{command_key:path}", examples.COMMAND, router=router)
+@reads("/v1/commands/{command_key:path}", examples.COMMAND, router=router, min_position=documents.NEVER_BEHIND)
 async def show_command(request: Request) -> Response:
     """What became of a command: how a lost answer is found again."""
     _, tenant_id = await tenant_of(request)

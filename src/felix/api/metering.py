@@ -178,7 +178,7 @@ async def show_usage(request: Request) -> Response:
     return answer({"data": found})
 
 
-@reads("/v1/meters", examples.METERS, router=router)
+@reads("/v1/meters", examples.METERS, router=router, min_position=documents.NEVER_BEHIND)
 async def list_meters(request: Request) -> Response:
     """The tenant's meters and their units."""
     _, tenant_id = await tenant_of(request)
@@ -188,7 +188,7 @@ async def list_meters(request: Request) -> Response:
     return answer({"data": [{"name": name, **meter} for name, meter in sorted(meters.items())]})
 
 
-@reads("/v1/rate-cards/{rate_card_id}", examples.RATE_CARD, router=router)
+@reads("/v1/rate-cards/{rate_card_id}", examples.RATE_CARD, router=router, min_position=documents.NEVER_BEHIND)
 async def show_rate_card(request: Request) -> Response:
     """Every version of a rate card, with its prices and the moment from which it is in force."""
     _, tenant_id = await tenant_of(request)

@@ -1,14 +1,19 @@
-"""Whether Felix is alive, and whether it is ready."""
+"""Whether Felix is alive, whether it is ready, and what it counts."""
 
 from __future__ import annotations
+
+from hmac import compare_digest
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from felix.api.http import answer, guarded, services
+from felix.api.http import answer, founder_of, guarded, services
+from felix.api.readiness import answer_of
 
 router = APIRouter(tags=["operations"])
+
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def healthz(request: Request) -> Response:
@@ -17,13 +22,32 @@ async def healthz(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """Ready: database, migrations and read models are as they should be; 503 with the reasons when not."""
-    checks = await services(request).ready()
-    ready = all(check["ok"] for check in checks)
-    return answer({"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503)
+    """Ready, and why: 503 when a check that is needed fails. The others tell what to do and leave Felix in service."""
+    said = answer_of(await services(request).ready())
+    return answer(said, 200 if said["status"] == "ready" else 503)
 
 
-_CHECKS = {"status": "ready", "checks": [{"name": "database", "ok": True, "detail": "answers"}]}
+async def metrics(request: Request) -> Response:
+    """What all processes count, in Prometheus' text format. With the token of the metrics or a founder's key.
+
+    Never by the caller's address: behind a proxy on the same machine everybody has that of this machine.
+    """
+    found = services(request)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    wanted = found.metrics_token
+    given = token.strip().encode("latin-1")
+    if wanted is None or scheme.lower() != "bearer" or not compare_digest(given, wanted.encode()):
+        await founder_of(request)
+    return Response(await found.scrape(), headers={"content-type": METRICS})
+
+
+_CHECKS = {
+    "status": "ready",
+    "checks": [
+        {"name": "database", "ok": True, "needed": True, "detail": "answers"},
+        {"name": "projections", "ok": True, "needed": False, "detail": "0 events behind"},
+    ],
+}
 for _path, _endpoint, _example in (("/healthz", healthz, {"status": "alive"}), ("/readyz", readyz, _CHECKS)):
     router.add_api_route(
         _path,
@@ -41,3 +65,12 @@ for _path, _endpoint, _example in (("/healthz", healthz, {"status": "alive"}), (
             },
         },
     )
+# For Prometheus, not for programs: docs/metrics.md tells what is in it.
+router.add_api_route(
+    "/metrics",
+    guarded(metrics),
+    methods=["GET"],
+    operation_id="metrics",
+    response_class=Response,
+    include_in_schema=False,
+)

@@ -42,9 +42,14 @@ class MethodNotAllowed(errors.Refused):
     """This path does not take this method."""
 
 
+class TooManyStreams(errors.TooMuch):
+    """This key or this client has as many live streams open as it may have."""
+
+
 STATUS[MissingIdempotencyKey] = 400
 STATUS[MethodNotAllowed] = 405
 STATUS[TooManyRequests] = 429
+STATUS[TooManyStreams] = 429
 
 
 def status_of(error: errors.FelixError) -> int:

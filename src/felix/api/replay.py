@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,10 @@ from starlette.requests import Request
 from felix.api.http import missing, services
 from felix.domain.errors import Invalid
 from felix.domain.ledger.token_account import TokenAccount
+from felix.projections import past_balances
+from felix.projections.freshness import wait_until
 from felix.projections.history import aggregate_at
+from felix.projections.tenant_tx import Row, TenantTx
 
 
 def moment(request: Request, name: str) -> datetime | None:
@@ -31,6 +35,12 @@ def moment(request: Request, name: str) -> datetime | None:
     )
 
 
+def past_moment(request: Request) -> datetime | None:
+    """``?as_of=`` where it has passed; what is to come is for the read models to say. Raises ``Invalid``."""
+    as_of = moment(request, "as_of")
+    return as_of if as_of is not None and as_of <= datetime.now(UTC) else None
+
+
 def position_in(request: Request, name: str, partition: int) -> int | None:
     """A position ``<partition>:<position>``, or the bare number, from the query string. Raises ``Invalid``."""
     given = request.query_params.get(name)
@@ -46,17 +56,31 @@ def position_in(request: Request, name: str, partition: int) -> int | None:
     )
 
 
-async def account_in_the_past(request: Request, tenant_id: UUID, partition: int, account_id: str) -> dict[str, Any]:
-    """The account at ``?at_position=`` or ``?as_of=``. A moment in the future is a forecast: lots expire, holds end."""
+async def account_at_position(request: Request, tenant_id: UUID, partition: int, account_id: str) -> dict[str, Any]:
+    """The whole account at ``?at_position=``, with its lots, holds, caps and adjustments."""
     position = position_in(request, "at_position", partition)
-    as_of = moment(request, "as_of")
-    if position is not None and as_of is not None:
+    if "as_of" in request.query_params:
         raise Invalid(
             "Give at_position or as_of, not both.",
             errors=[{"pointer": "?as_of", "rule": "exclusive", "detail": "at_position is given"}],
         )
     async with services(request).reads.tenant(tenant_id, partition) as tx:
-        account = await aggregate_at(tx, TokenAccount, account_id, position=position, at=as_of)
+        account = await aggregate_at(tx, TokenAccount, account_id, position=position)
     if account is None:
         raise missing("account_id", account_id)
-    return account.describe(as_of or account.modified_on)
+    return account.describe(account.modified_on)
+
+
+async def past_accounts(
+    request: Request, tenant_id: UUID, partition: int, question: Callable[[TenantTx], Awaitable[list[Row]]]
+) -> list[Row]:
+    """Accounts as they were, with what they had consumed: the journal has to have come as far as they had then."""
+    found = services(request)
+    async with found.reads.tenant(tenant_id, partition) as tx:
+        rows = await question(tx)
+    last = max((row["position"] for row in rows), default=0)
+    await wait_until(found.reads, "token_transactions", partition, last, timeout_s=found.read_timeout_s)
+    async with found.reads.tenant(tenant_id, partition) as tx:
+        for row in rows:
+            row["consumed_mtok"] = await past_balances.consumed_mtok(tx, row["account_id"], row["position"])
+    return rows

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from felix.application.batch_measures import count_batch
 from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields, record_of
 from felix.application.unit_of_work import Handler, not_found
 from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
@@ -32,6 +34,7 @@ from felix.domain.errors import (
 from felix.eventstore.mapper import canonical_json, decode_state, domain_event, encode_state, stored_name
 from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, Remembered
 from felix.eventstore.snapshots import fold, snapshot_of
+from felix.measures import EVENTS, SNAPSHOTS
 
 log = logging.getLogger("felix.lane")
 A = TypeVar("A", bound=FelixAggregate)
@@ -66,6 +69,9 @@ class Submission:
     future: Any
     loop: asyncio.AbstractEventLoop | None
     weight: int = 1
+    #: The caller's span and when it came, by ``perf_counter_ns``; set only while somebody traces.
+    parent: Any = None
+    submitted_ns: int = 0
     answer: Outcome | FelixError | None = None
 
 
@@ -86,6 +92,7 @@ class Lane:
         self._snapshots: dict[str, int] = {}
         self._sequences: dict[UUID, int] = {}
         self._head = -1
+        self._decided_ns: int | None = None
         self._thread = threading.Thread(target=self._run, name=f"lane-{self.partition}", daemon=True)
         self._thread.start()
 
@@ -113,6 +120,11 @@ class Lane:
         self._log.close()
 
     @property
+    def waiting(self) -> int:
+        """Commands that wait here or are being performed."""
+        return len(self._running)
+
+    @property
     def closed(self) -> bool:
         """Whether this lane takes no more commands: it was closed, or its thread has died."""
         return self._closed
@@ -134,6 +146,7 @@ class Lane:
     def _run_batch(self, batch: list[Submission]) -> None:
         failure: FelixError = DefectFound()
         done = False
+        begun_ns, self._decided_ns = time.perf_counter_ns(), None
         try:
             self._perform(batch)
             done = True
@@ -148,6 +161,7 @@ class Lane:
                 for submission in batch:
                     submission.answer = failure
             self._answer(batch)
+            count_batch(self.partition, batch, begun_ns, self._decided_ns)
 
     def _next(self) -> Submission | None:
         try:
@@ -224,7 +238,12 @@ class Lane:
         missing = {event.tenant_id for event in work.events} - self._sequences.keys()
         if missing:
             self._sequences.update(self._log.last_tenant_sequences(list(missing)))
-        self._head = self._log.commit(work.events, self._sequences, outcomes, work.due_snapshots(SNAPSHOT_EVERY))
+        due = work.due_snapshots(SNAPSHOT_EVERY)
+        self._decided_ns = time.perf_counter_ns()
+        self._head = self._log.commit(work.events, self._sequences, outcomes, due)
+        EVENTS.add(by=len(work.events))
+        if due:
+            SNAPSHOTS.add(by=len(due))
         if len(self._remembered) > MAX_REMEMBERED:
             for stream in list(self._remembered)[: MAX_REMEMBERED // 4]:
                 del self._remembered[stream]
@@ -269,17 +288,26 @@ class _Batch:
             self._take_back(unit, before)
             return None
         except DEFECTS:
-            log.exception("a command failed", extra={"command": submission.command.command_name})
+            log.exception(
+                "a command failed",
+                extra={
+                    "command": submission.command.command_name,
+                    "command_key": context.command_key,
+                    "command_id": context.command_id,
+                    "tenant_id": context.tenant_id,
+                    "correlation_id": context.correlation_id,
+                },
+            )
             submission.answer = DefectFound()
             self._take_back(unit, before)
             return None
         first = last = None
         if len(self.events) > before:
             first, last = self._head + before + 1, self._head + len(self.events)
-        submission.answer = Outcome(error is None, body, self.partition, first, last)
+        submission.answer = Outcome(error is None, body, self.partition, first, last, unit.metadata)
         return CommandOutcome(
             context.tenant_id, context.command_key, submission.command.command_name, context.actor, error is None,
-            first, last, context.at, submission.fingerprint, body,
+            first, last, context.at, submission.fingerprint, body, unit.metadata, submission.command.why,
         )  # fmt: skip
 
     def _take_back(self, unit: _Unit, before: int) -> None:
@@ -370,6 +398,7 @@ class _Unit:
     def __init__(self, batch: _Batch, context: CommandContext) -> None:
         self.context = context
         self.partition = batch.partition
+        self.metadata = canonical_json(context.metadata())
         self._batch = batch
         self._touched: dict[str, FelixAggregate] = {}
         self.usage_keys: dict[int, bytes] = {}
@@ -403,10 +432,9 @@ class _Unit:
 
     def collect(self) -> None:
         """Move the new events of every touched aggregate into the batch."""
-        metadata = canonical_json(self.context.metadata())
         for aggregate in self._touched.values():
             if aggregate.pending_events:
-                self._batch.append(aggregate, self.context, metadata, self.usage_keys)
+                self._batch.append(aggregate, self.context, self.metadata, self.usage_keys)
 
     def undo(self, *, everything: bool = False) -> None:
         """Leave no trace: what this command changed in memory is loaded again when it is next needed.
@@ -423,7 +451,13 @@ def _replay(submission: Submission, earlier: Remembered, partition: int) -> Outc
     if differing:
         return CommandKeyReused(conflicting_fields=differing)
     return Outcome(
-        earlier.accepted, earlier.outcome, partition, earlier.first_position, earlier.last_position, replayed=True
+        earlier.accepted,
+        earlier.outcome,
+        partition,
+        earlier.first_position,
+        earlier.last_position,
+        earlier.metadata,
+        replayed=True,
     )
 
 

@@ -20,13 +20,17 @@ DETERMINISTIC = (Refused, NotFound, Forbidden, Invalid, TooMuch)
 
 @dataclass(slots=True)
 class Outcome:
-    """The remembered end of a command. ``body`` is canonical JSON: the result, or the record of the refusal."""
+    """The remembered end of a command. ``body`` is canonical JSON: the result, or the record of the refusal.
+
+    ``metadata`` is that of the command that was recorded, also when it is answered again under the same key.
+    """
 
     accepted: bool
     body: bytes
     partition: int
     first_position: int | None
     last_position: int | None
+    metadata: bytes = b"{}"
     replayed: bool = False
 
     @property
@@ -41,6 +45,12 @@ class Outcome:
     def refusal(self) -> FelixError:
         """The error of a refused command."""
         return recall(orjson.loads(self.body))
+
+    @property
+    def correlation_id(self) -> str | None:
+        """What the command and its events are found by."""
+        known: dict[str, str] = orjson.loads(self.metadata)
+        return known.get("correlation_id")
 
     @property
     def position(self) -> str | None:

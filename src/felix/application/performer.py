@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from secrets import randbits
 from uuid import UUID
 
+from felix import trail
 from felix.application.lane import Lane, Submission
 from felix.application.outcome import Outcome, fingerprint
 from felix.application.unit_of_work import handler_of
@@ -86,6 +87,10 @@ class Performer:
         self._submit(command, context, future, None)
         return future.result(timeout_s)
 
+    def waiting(self) -> dict[int, int]:
+        """Commands that wait in each lane or are being performed, by partition."""
+        return {partition: lane.waiting for partition, lane in list(self._lanes.items())}
+
     def close(self) -> None:
         """Finish what is waiting in every lane, then stop them."""
         with self._guard:
@@ -110,6 +115,8 @@ class Performer:
                 future=future,
                 loop=loop,
                 weight=command.weight,
+                parent=None if trail.tracer is None else trail.tracer.here(),
+                submitted_ns=0 if trail.tracer is None else time.perf_counter_ns(),
             )
         )
 

@@ -29,6 +29,7 @@ CHECKS: Mapping[str, str] = {
     "event types": "every event is of a known type and can be read",
     "actors": "every event says who did it, and under which command",
     "commands": "every command had its effect once, and every event belongs to one command",
+    "command feed": "the feed of commands, accepted and refused, is dense from 1 to its head",
     "postings": "the postings of every event sum to zero in every asset",
     "accounts": "lots, holds and debt of every token account fit together after every command",
     "adjustments": "every adjustment has a reason, and one that needs it an approver who did not propose it",
@@ -86,6 +87,14 @@ class Report:
             self.found[check] += 1
             if len(self.violations) < MAX_KEPT:
                 self.violations.append(Violation(check, partition, position, detail))
+
+    def check_command_feed(self, partition: int, sequences: Iterable[int], head: int) -> None:
+        """Check the feed of commands of a partition; ``sequences`` come in order, up to the head."""
+        last = 0
+        for sequence in sequences:
+            self.must(sequence == last + 1, "command feed", partition, None, f"command {last + 1} is missing")
+            last = sequence
+        self.must(last == head, "command feed", partition, None, f"commands end at {last}, their head is {head}")
 
     def check_trial_balance(self, sums: Mapping[str, Mapping[str, int]]) -> None:
         """Check the trial balance of the read model: ledger accounts by asset."""

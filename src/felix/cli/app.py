@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 
 from cyclopts import App, Group
 
@@ -21,9 +22,30 @@ COMMANDS: tuple[tuple[str, str, str, Group], ...] = (
     ("up", "felix.cli.up:up", "Start Felix here and keep it running until Ctrl-C.", RUNNING),
     ("demo", "felix.cli.demo:demo", "Make five synthetic tenants and let their apps use tokens until Ctrl-C.", RUNNING),
     ("status", "felix.cli.status:status", "Say what runs, how far the log is, and whether Felix is ready.", RUNNING),
+    ("doctor", "felix.cli.doctor:doctor", "Check everything here and say what to do about what is wrong.", RUNNING),
     ("migrate", "felix.cli.migrate:migrate", "Bring the database and the read models up to date.", RUNNING),
+    (
+        "backup",
+        "felix.cli.backup:app",
+        "Make backups of the embedded Postgres, list, verify and prune them.",
+        RUNNING,
+    ),
+    (
+        "restore",
+        "felix.cli.restore:restore",
+        "Restore the database as it was at a moment, into a new directory or in place of a stopped one.",
+        RUNNING,
+    ),
+    ("drill", "felix.cli.drill:app", "Prove that what is there for an emergency works, without one.", RUNNING),
     ("bench", "felix.cli.bench:bench", "Measure throughput and latency on this machine.", RUNNING),
     ("docs", "felix.cli.docs:app", "Write the pages that are generated from the code, or check them.", RUNNING),
+    ("jobs", "felix.cli.jobs:app", "Show what is done later, and retry or cancel what has failed.", RUNNING),
+    (
+        "projections",
+        "felix.cli.projections:app",
+        "Show how the read models are, rebuild them, and retry what they stopped for.",
+        RUNNING,
+    ),
     ("tenants", "felix.cli.tenants:app", "List clients and take new ones on board.", BOOKS),
     ("keys", "felix.cli.keys:app", "Make, list and revoke API keys.", BOOKS),
     ("tokens", "felix.cli.tokens:app", "Open token accounts, and grant, hold, debit and show tokens.", BOOKS),
@@ -31,6 +53,9 @@ COMMANDS: tuple[tuple[str, str, str, Group], ...] = (
     ("meters", "felix.cli.meters:app", "Define meters and list them.", BOOKS),
     ("rates", "felix.cli.rates:app", "Publish rate cards and show them.", BOOKS),
     ("events", "felix.cli.events:app", "Show events and follow them.", LOG),
+    ("live", "felix.cli.live:live", "Follow what happens over HTTP, as dashboards do, until Ctrl-C.", LOG),
+    ("streams", "felix.cli.streams:app", "List the streams of the log.", LOG),
+    ("audit", "felix.cli.audit:app", "Show who asked for what, why, and what became of it.", LOG),
     ("replay", "felix.cli.replay:replay", "Show a token account as it was, and every cause of its balance.", LOG),
     ("verify", "felix.cli.verify:app", "Prove that what is stored is consistent.", LOG),
 )
@@ -122,5 +147,16 @@ def _explain(error: Exception) -> int:
     return 2 if code == "usage_error" else 1
 
 
+def tell_of_a_defect(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """The traceback, as ever, without what looks like a secret."""
+    import traceback
+
+    from felix.adapters.logs import redact
+
+    print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
 def _print_error(message: str, code: str) -> None:
-    print(f"error: {message} ({code})", file=sys.stderr)
+    from felix.adapters.logs import redact
+
+    print(f"error: {redact(message)} ({code})", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from felix.cli.session import open_session
 from felix.domain.errors import NotFound
 
 if TYPE_CHECKING:
+    from felix.cli.session import Session
     from felix.eventstore.mapper import RecordedEvent
 
 app = App(name="events", help="Show events and follow them.")
 
 LOOK_EVERY_S = 0.2
+#: How long a database that is away is left alone.
+AWAY_S = 1.0
 PAGE = 500
 
 
@@ -59,7 +63,7 @@ def tail(
     limit
         How many to begin with.
     follow
-        Go on with what is committed, until Ctrl-C.
+        Go on with what is committed, until Ctrl-C; a restart of the database is waited for.
     type
         Only events whose type begins like this, such as ledger. or ledger.tokens_debited.
     stream
@@ -78,12 +82,10 @@ def tail(
             seen = heads(connection)
             for event in _newest(connection, seen, chosen, limit):
                 _print_line(event, slugs, reading.json)
-            while follow:
-                time.sleep(LOOK_EVERY_S)
-                for event in _since(connection, seen, chosen):
-                    if event.tenant_id not in slugs:
-                        slugs = {place.tenant_id: place.slug for place in session.directory.all()}
-                    _print_line(event, slugs, reading.json)
+        for event in _following(session, seen, chosen) if follow else ():
+            if event.tenant_id not in slugs:
+                slugs = {place.tenant_id: place.slug for place in session.directory.all()}
+            _print_line(event, slugs, reading.json)
 
 
 @app.command
@@ -140,6 +142,21 @@ def _newest(connection: Any, heads: dict[int, int], chosen: _Filter, limit: int)
         found += mine[-limit:] if limit else []
     found.sort(key=lambda event: (event.recorded_at, event.partition, event.position))
     return found[-limit:] if limit else []
+
+
+def _following(session: Session, seen: dict[int, int], chosen: _Filter) -> Iterator[RecordedEvent]:
+    """Every event from now on; a database that is away is waited for, and nothing is missed meanwhile."""
+    from felix.bootstrap import DATABASE_ERRORS
+
+    while True:
+        try:
+            with session.log() as connection:
+                while True:
+                    time.sleep(LOOK_EVERY_S)
+                    yield from _since(connection, seen, chosen)
+        except DATABASE_ERRORS as error:
+            print(f"waiting for the database: {str(error).strip()}", file=sys.stderr)
+            time.sleep(AWAY_S)
 
 
 def _since(connection: Any, seen: dict[int, int], chosen: _Filter) -> Iterator[RecordedEvent]:

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from felix.cli.errors import NotReady, PortTaken, ProcessDidNotStart, with_hint
 from felix.embedded import Child, EmbeddedError, Supervisor
 from felix.embedded.workspace import Workspace
+from felix.measures import RESTARTS
 from felix.settings import Settings
 
 if TYPE_CHECKING:
+    from felix.adapters.metrics import Metrics
     from felix.bootstrap import Endpoints
 
 DATABASE = "felix"
@@ -32,6 +34,11 @@ PROCESSES_FILE = "processes.json"
 RUN_FILE = "run.json"
 ROLE_PASSWORD_FILE = "role-password"
 FOUNDER_KEY_FILE = "founder-key"
+METRICS_TOKEN_FILE = "metrics-token"
+#: Where all processes keep what they count (:mod:`felix.adapters.metrics`).
+METRICS_DIR = "metrics"
+#: A log grows by kilobytes a second at the worst.
+ROTATE_EVERY_S = 30.0
 CHECK_EVERY_S = 0.1
 READY_TIMEOUT_S = 60.0
 #: Children of a killed supervisor give the port back when they see that it is gone.
@@ -52,6 +59,7 @@ class Installation:
         self._listening: socket.socket | None = None
         self._children: list[Child] = []
         self._endpoints: Endpoints | None = None
+        self._metrics: Metrics | None = None
         self._watcher = threading.Thread(target=self._watch_services, name="services", daemon=True)
         self._service_error: EmbeddedError | None = None
         self._services = Supervisor(
@@ -117,7 +125,8 @@ class Installation:
         else:
             bootstrap.ensure_database(addresses.postgres.url("postgres"), DATABASE)
             database_url = addresses.postgres.url(DATABASE)
-            role_password = self._role_password()
+            role_password = self._kept_secret(ROLE_PASSWORD_FILE)
+        self._metrics = bootstrap.supervise_metrics(self.data_dir / METRICS_DIR)
         redis_url = addresses.valkey.url if addresses.valkey else None
         if settings.redis_url is not None:
             redis_url = settings.redis_url.get_secret_value()
@@ -147,8 +156,12 @@ class Installation:
 
     def watch(self) -> None:
         """Start again what dies, until request_stop(). Raises the error of a service that can't be brought back."""
+        workspace, rotated_at = Workspace(self.data_dir), time.monotonic()
         while not self._stopping.wait(CHECK_EVERY_S):
             self._check()
+            if time.monotonic() > rotated_at + ROTATE_EVERY_S:
+                workspace.rotate_logs()
+                rotated_at = time.monotonic()
 
     def stop(self) -> None:
         """Stop everything in order within the shutdown timeout; what does not stop in time is killed."""
@@ -169,6 +182,8 @@ class Installation:
                     self._say(f"{child.name} did not stop in time and was killed")
         if self._watcher.ident is not None:
             self._watcher.join()
+        if self._metrics is not None:
+            self._metrics.close()
         self._services.stop(max(2.0, began_at + 0.95 * whole_s - time.monotonic()))
         # The addresses of services that were stopped would only send other commands into the void.
         stale = [PROCESSES_FILE, *([RUN_FILE] if self.settings.database_url is None else [])]
@@ -196,7 +211,13 @@ class Installation:
         )
 
     def _brief(self, endpoints: Endpoints) -> dict[str, str]:
-        brief = {"FELIX_DATABASE_URL": endpoints.database_url, "FELIX_DATA_DIR": str(self.data_dir)}
+        brief = {
+            "FELIX_DATABASE_URL": endpoints.database_url,
+            "FELIX_DATA_DIR": str(self.data_dir),
+            "FELIX_METRICS_DIR": str(self.data_dir / METRICS_DIR),
+        }
+        if self.settings.metrics_token is None:
+            brief["FELIX_METRICS_TOKEN"] = self._kept_secret(METRICS_TOKEN_FILE)
         if endpoints.redis_url is not None:
             brief["FELIX_REDIS_URL"] = endpoints.redis_url
         if endpoints.role_password is not None:
@@ -240,8 +261,8 @@ class Installation:
         host, port = self._listening.getsockname()[:2]
         return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port
 
-    def _role_password(self) -> str:
-        path = self.data_dir / ROLE_PASSWORD_FILE
+    def _kept_secret(self, name: str) -> str:
+        path = self.data_dir / name
         if not path.exists():
             keep_secret(path, secrets.token_urlsafe(32))
         return path.read_text().strip()
@@ -290,6 +311,7 @@ class Installation:
             before = child.pid
             if (line := child.check()) is not None:
                 self._say(line)
+                RESTARTS.add(child.name)
                 if at_start and child.deaths >= MAX_DEATHS_AT_START:
                     raise ProcessDidNotStart(f"{child.name} keeps dying; it wrote:\n{child.last_words()}")
             changed = changed or child.pid != before

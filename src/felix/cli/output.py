@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 #: Whole numbers that name something and count nothing.
-NAMES = frozenset({"pid", "position", "version", "partition", "priority", "sequence", "tenant_sequence"})
+NAMES = frozenset(
+    {"last_position", "pid", "position", "version", "partition", "priority", "sequence", "tenant_sequence"}
+)
 #: Wide enough that a table is not cut when it goes into a file or another program.
 WIDTH_OF_PIPES = 240
 

@@ -22,9 +22,11 @@ def main() -> None:
 
     from felix.adapters.logs import log_json
     from felix.cli.one_write import OneWriteProtocol
+    from felix.cli.server import Server
     from felix.embedded import await_brief, supervised, when_orphaned
     from felix.settings import Settings
 
+    log_json(process="api")
     # By name, because the two entry points do not know each other; here, because it takes the time of a child's wait.
     app = import_module("felix.asgi").app
     # A batch makes tens of thousands of objects that die with it: the default would look through them all the time.
@@ -34,7 +36,7 @@ def main() -> None:
         os.environ.update(await_brief())
         when_orphaned(lambda: os.kill(os.getpid(), signal.SIGTERM), at_the_latest_s=ORPHAN_TIMEOUT_S)
     settings = Settings()
-    log_json(settings.log_level, process="api")
+    log_json(settings.log_level, process=settings.process_name or "api")
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -48,7 +50,8 @@ def main() -> None:
         server_header=False,
         proxy_headers=False,
     )
-    uvicorn.Server(config).run([_inherited_socket()] if "--fd" in sys.argv else None)
+    server = Server(config, stopping=lambda: app.state.services.live.end())
+    server.run([_inherited_socket()] if "--fd" in sys.argv else None)
 
 
 def _inherited_socket() -> socket.socket:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from felix.cli.errors import UsageError
-from felix.cli.options import Amount, Moment, Reading, Writing
+from felix.cli.options import Amount, Moment, Reading, Writing, day_of
 from felix.cli.output import print_facts, print_json, print_table
 from felix.cli.session import Session, open_session
 from felix.domain.base import Command
 from felix.domain.errors import NotFound
+
+if TYPE_CHECKING:
+    from felix.projections.tenant_tx import TenantTx
 
 app = App(name="tokens", help="Open token accounts, and grant, hold, debit and show tokens.")
 
@@ -31,13 +34,28 @@ def _perform(account: str | None, make: Any, writing: Writing | None) -> None:
 
 
 @app.command
-def accounts(*, reading: Reading | None = None) -> None:
-    """List the token accounts of a client with their balances."""
-    from felix.projections import balances
+def accounts(*, as_of: Moment | None = None, reading: Reading | None = None) -> None:
+    """List the token accounts of a client with their balances.
+
+    Parameters
+    ----------
+    as_of
+        At another moment, in the past or (a forecast: lots expire, holds end) in the future.
+    """
+    from felix.projections import balances, past_balances
 
     reading = reading or Reading()
+
+    async def question(tx: TenantTx) -> list[dict[str, Any]]:
+        if as_of is None or as_of > datetime.now(UTC):
+            return await balances.accounts(tx, "", 10_000, as_of)
+        rows = await past_balances.accounts(tx, "", 10_000, as_of)
+        for row in rows:
+            row["consumed_mtok"] = await past_balances.consumed_mtok(tx, row["account_id"], row["position"])
+        return rows
+
     with open_session() as session:
-        rows = session.ask(session.tenant(reading.tenant), lambda tx: balances.accounts(tx, "", 10_000))
+        rows = session.ask(session.tenant(reading.tenant), question)
     if reading.json:
         print_json(rows)
     else:
@@ -349,3 +367,36 @@ def transactions(
     headings = {"recorded_at": "at", "type": "what", "amount_mtok": "amount", "balance_mtok": "balance"}
     headings |= {"actor": "actor", "reason": "reason", "reference": "reference", "position": "position"}
     print_table(rows, headings, empty="Nothing has changed this balance yet.")
+
+
+@app.command
+def history(
+    account: str, *, since: str | None = None, until: str | None = None, reading: Reading | None = None
+) -> None:
+    """Show with what an account closed on every day; days are UTC.
+
+    Parameters
+    ----------
+    account
+        Account id (acct_…) or a name that only one account has.
+    since
+        First day, such as 2026-01-31. Default: 30 days ago.
+    until
+        Last day. Default: today.
+    """
+    from felix.projections.balance_snapshots import balance_history
+
+    reading = reading or Reading()
+    today = datetime.now(UTC).date()
+    first, last = day_of(since, today - timedelta(days=30)), day_of(until, today)
+    with open_session() as session:
+        place = session.tenant(reading.tenant)
+        account_id = session.account_id(place, account)
+        rows = session.ask(place, lambda tx: balance_history(tx, account_id, first, last))
+    if reading.json:
+        print_json(rows)
+        return
+    headings = {"day": "day", "balance_mtok": "balance", "available_mtok": "available", "held_mtok": "held"}
+    headings |= {"debt_mtok": "debt", "granted_mtok": "granted", "consumed_mtok": "consumed"}
+    headings |= {"expired_mtok": "expired", "events": "events"}
+    print_table(rows, headings, empty=f"The account has no days from {first} to {last}.")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import UUID
 
 from cyclopts import App, Parameter
 
@@ -14,13 +11,9 @@ from felix.cli.output import console, print_json
 from felix.cli.session import Session, open_session
 
 if TYPE_CHECKING:
-    from felix.application.verification import Report, RetoldBalance
+    from felix.application.verification import Report
 
 app = App(name="verify", help="Prove that what is stored is consistent.")
-
-#: Before every expiry: the question then answers what the fold has added up, and takes nothing off for the clock.
-BEFORE_ALL = datetime(1970, 1, 1, tzinfo=UTC)
-PAGE = 1_000
 
 
 @app.command
@@ -31,22 +24,19 @@ def ledger(
 ) -> int:
     """Read the whole log and check that everything in it, and everything made from it, fits together.
 
-    Positions, sequences and versions are dense; every event is known, has an actor, and belongs to one command; all
-    postings balance; every account replayed is what its snapshots and the balances that people see say; every
-    adjustment has its reason and approver. Felix may go on meanwhile. The exit code is 1 when anything does not fit,
-    with its partition:position.
+    Positions, sequences, versions and commands are dense; every event is known, has an actor, and belongs to one
+    command; all postings balance; every account replayed is what its snapshots and the balances that people see say;
+    every adjustment has its reason and approver. Felix may go on meanwhile. The exit code is 1 when anything does not
+    fit, with its partition:position.
 
     Parameters
     ----------
     partition
         Check only this partition; may be given several times.
     """
-    from felix.application.verification import Report
-
     showing = showing or Showing()
-    report = Report()
     with open_session() as session:
-        _verify(session, report, partition, quiet=showing.json)
+        report = audit_ledger(session, partition, quiet=showing.json)
     if showing.json:
         print_json(_as_document(report))
     else:
@@ -54,71 +44,21 @@ def ledger(
     return 0 if report.consistent else 1
 
 
-def _verify(session: Session, report: Report, chosen: list[int] | None, *, quiet: bool) -> None:
+def audit_ledger(session: Session, chosen: list[int] | None = None, *, quiet: bool) -> Report:
+    """Audit all partitions, or those that were chosen, with a progress bar unless it is to be quiet."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from felix.application.verification import PartitionAudit
-    from felix.eventstore import audit
-    from felix.eventstore.reader import heads
-
-    with session.log() as connection:
-        retold = {partition: at for name, partition, at in audit.cursors(connection) if name == "balances"}
-    balances, sums = asyncio.run(_what_people_see(session))
-    report.check_trial_balance(sums)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        session.log() as connection,
-        session.log() as commands,
-        Progress(*columns, console=console(stderr=True), disable=quiet) as progress,
-    ):
-        ends = {at: head for at, head in sorted(heads(connection).items()) if chosen is None or at in chosen}
-        task = progress.add_task("events", total=sum(ends.values()))
-        for partition, head in ends.items():
-            check = PartitionAudit(
-                report,
-                partition,
-                commands=audit.command_spans(commands, partition, head),
-                snapshots=audit.snapshot_digests(connection, partition),
-                balances=balances.get(partition, {}),
-                retold_until=min(head, retold.get(partition, 0)),
-            )
-            for count, event in enumerate(audit.every_event(connection, partition, head), 1):
-                check.add(event)
-                if count % PAGE == 0:
-                    progress.advance(task, PAGE)
-            check.finish(head)
-        progress.update(task, completed=sum(ends.values()))
-
-
-async def _what_people_see(
-    session: Session,
-) -> tuple[dict[int, dict[tuple[UUID, str], RetoldBalance]], dict[str, dict[str, int]]]:
-    """The balances of every account by partition, and the trial balance, as the read models have them."""
     from felix import bootstrap
-    from felix.application.verification import RetoldBalance
-    from felix.projections import balances, token_transactions
 
-    found: dict[int, dict[tuple[UUID, str], RetoldBalance]] = {}
-    pool = bootstrap.open_read_pool(session.endpoints, max_size=2)
-    await pool.open()
-    try:
-        async with pool.founder() as founder:
-            sums = await token_transactions.trial_balance(founder)
-        for place in session.directory.all():
-            accounts = found.setdefault(place.partition, {})
-            after = ""
-            while True:
-                async with pool.tenant(place.tenant_id, place.partition) as tx:
-                    page = await balances.accounts(tx, after, PAGE, BEFORE_ALL)
-                if not page:
-                    break
-                for row in page:
-                    balance = {name: row[name] for name in ("available_mtok", "held_mtok", "frozen_mtok", "debt_mtok")}
-                    accounts[place.tenant_id, row["account_id"]] = RetoldBalance(row["version"], balance)
-                after = page[-1]["account_id"]
-    finally:
-        await pool.close()
-    return found, sums
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(stderr=True), disable=quiet) as progress:
+        task = progress.add_task("events", total=None)
+        return bootstrap.verify_ledger(
+            session.endpoints,
+            partitions=session.settings.partitions,
+            chosen=chosen,
+            told=lambda done, total: progress.update(task, completed=done, total=total),
+        )
 
 
 def _as_document(report: Report) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from eventsourcing.domain import (
     CanInitAggregate,
     CanMutateAggregate,
     decorated_funcs,
+    event,
 )
 from pydantic import BaseModel, ConfigDict
 
@@ -36,6 +37,12 @@ class Command(BaseModel):
     def weight(self) -> int:
         """How much work this is, in events: bounds the size of a batch."""
         return 1
+
+    @property
+    def why(self) -> str | None:
+        """The reason that was given, where the command takes one: kept with it, accepted or refused."""
+        reason: str | None = self.__dict__.get("reason")
+        return reason
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """The fields that tell this request from another under the same key: all that differ from their default."""
@@ -176,6 +183,8 @@ class FelixAggregate(BaseAggregate[str]):
         The library's class for decorated events calls the fold and then the ``apply`` above it, and that of
         ``FelixEvent`` calls the fold as well; ``FelixEvent``'s alone is the faster one of the two.
         """
+        if "TOPIC" in vars(cls):
+            _take_over_folds(cls)
         super().__init_subclass__(**kwargs)
         for value in vars(cls).values():
             if isinstance(value, type) and issubclass(value, AbstractDecoratedFuncCaller):
@@ -279,6 +288,29 @@ C = TypeVar("C", bound=Command)
 
 #: Commands that concern one existing aggregate: command class -> (aggregate class, id field, method name).
 DECISIONS: dict[type[Command], tuple[type[FelixAggregate], str, str]] = {}
+
+
+def adds_up(event_class: type[FelixEvent]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a method of a class that aggregates are built from as the fold of an event.
+
+    In an aggregate itself the library's ``@event`` says so; it makes an event class for each class it stands in, and
+    those of a base and of the aggregate could not be joined.
+    """
+
+    def mark(method: Callable[..., None]) -> Callable[..., None]:
+        setattr(method, "_adds_up", event_class)  # noqa: B010
+        return method
+
+    return mark
+
+
+def _take_over_folds(aggregate_class: type[FelixAggregate]) -> None:
+    """Give an aggregate the folds that its bases are marked with, as if they were written in it."""
+    for base in aggregate_class.__mro__[1:]:
+        for name, method in list(vars(base).items()):
+            if (event_class := getattr(method, "_adds_up", None)) is not None:
+                setattr(aggregate_class, event_class.__name__, event_class)
+                setattr(aggregate_class, name, event(event_class)(method))
 
 
 def decides(command_class: type[C], *, by: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -77,8 +77,8 @@ class Child:
             self._send_brief()
 
     def brief(self, facts: Mapping[str, str]) -> None:
-        """Say what the process must know; a later one of the same child hears the same."""
-        self._brief = json.dumps(dict(facts)).encode() + b"\n"
+        """Say what the process must know, its name too; a later one of the same child hears the same."""
+        self._brief = json.dumps({"FELIX_PROCESS_NAME": self.name, **facts}).encode() + b"\n"
         self._send_brief()
 
     def check(self) -> str | None:

@@ -8,7 +8,11 @@ EmbeddedError
 ├── ServiceDidNotStart    read the quoted log lines
 ├── ServiceNotAnswering   a live server of this directory does not answer or refuses us
 ├── NotRunning            nothing was started yet
-└── StartCancelled        the caller asked to stop while a start was waiting
+├── StartCancelled        the caller asked to stop while a start was waiting
+├── BackupRunning         another backup, restore or drill works on the same backups
+├── BackupFailed          read the quoted lines; nothing of it counts as a backup
+├── BackupDamaged         what is stored is not what was backed up; use another backup
+└── NotRestorable         choose another moment or backup; the possible range is named
 """
 
 
@@ -57,3 +61,19 @@ class NotRunning(EmbeddedError):
 
 class StartCancelled(EmbeddedError):
     """The caller asked to stop while a start was still waiting."""
+
+
+class BackupRunning(EmbeddedError):
+    """Another backup, restore or drill works on the same directory of backups."""
+
+
+class BackupFailed(EmbeddedError):
+    """A backup could not be made or kept; what there was before still is."""
+
+
+class BackupDamaged(EmbeddedError):
+    """A stored backup or a segment of the archived log is not what was once written."""
+
+
+class NotRestorable(EmbeddedError):
+    """The wanted moment is in no backup, or a part of the archived log that leads to it is missing."""

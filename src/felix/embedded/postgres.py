@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+from felix.embedded.archive import archive_settings, install_script
 from felix.embedded.binaries import reachable_postgres
 from felix.embedded.cluster import USER, Cluster, PostmasterFile
 from felix.embedded.errors import (
@@ -69,6 +70,7 @@ class PostgresSettings:
             "io_method": "worker",
             "autovacuum": "on",
             "track_commit_timestamp": "off",
+            **archive_settings(self.data_dir),
             "timezone": "UTC",
             "log_timezone": "UTC",
             "log_line_prefix": "%m [%p] %q%u@%d ",
@@ -225,6 +227,7 @@ class _Attempt:
 
     def _launch(self) -> PostgresAddress | None:
         """Launch a server; None when leftovers of a killed one are still in the way."""
+        install_script(self._workspace)
         settings = self._postgres.settings.server_settings(self._workspace.socket_dir())
         arguments = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command: list[str | Path] = [self._bin_dir / "postgres", "-D", self._cluster.directory, *arguments]

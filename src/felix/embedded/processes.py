@@ -132,7 +132,7 @@ def last_lines(log: Path, since: int = 0, count: int = 8) -> str:
     """Return the last lines a server wrote after byte `since` of its log, indented for an error text."""
     try:
         with log.open("rb") as file:
-            file.seek(since)
+            file.seek(since if since <= log.stat().st_size else 0)  # a log that was rotated begins anew
             lines = file.read(256_000).decode(errors="replace").strip().splitlines()[-count:]
     except OSError as error:
         lines = [f"(log not readable: {error})"]

@@ -21,7 +21,7 @@ from felix.embedded.workspace import Workspace
 
 LOG = logging.getLogger("felix.embedded")
 CHECK_EVERY_S = 0.5
-PAUSE_MAX_S = 30.0  # between restarts of a service that keeps dying
+PAUSE_MAX_S = 5.0  # between restarts of a service that keeps dying, and so before the next look at it
 GIVE_UP_AFTER_S = 300.0  # a service that cannot be restarted for so long needs a person
 
 

@@ -4,6 +4,7 @@ felix.lock          held by the supervisor, contains its process id
 postgres-password   0600
 pgdata/             0700, owned by the service account
 valkey/             0700, owned by the service account
+archiving/          0700, owned by the service account: the script that archives the log, and where to
 run/                0700, the sockets; when the path is too long, in the temporary directory
 socket-directory    where the sockets are
 logs/               postgres.log, initdb.log, valkey.log
@@ -14,6 +15,7 @@ import os
 import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +24,7 @@ from felix.embedded.errors import DataDirUnusable
 
 SOCKET_DIR_MAX_BYTES = 88  # sun_path holds 104 bytes on macOS, 108 on Linux; "/.s.PGSQL.65535" takes 15
 LOG_MAX_BYTES = 16 * 2**20
+LOG_PIECES = 3
 
 
 class Workspace:
@@ -30,6 +33,7 @@ class Workspace:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.absolute().resolve()
         self.database_dir = self.data_dir / "pgdata"
+        self.archiving_dir = self.data_dir / "archiving"
         self.password_file = self.data_dir / "postgres-password"
         self.lock_file = self.data_dir / "felix.lock"
         self.account: ServiceAccount = service_account(self.database_dir)
@@ -75,15 +79,44 @@ class Workspace:
         return self.data_dir / "logs" / f"{name}.log"
 
     def open_log(self, name: str) -> IO[bytes]:
-        """Open a server's log for appending; a log over 16 MiB first becomes `<name>.log.1`."""
+        """Open a server's log for appending; whoever supervises also calls rotate_logs() now and then."""
         path = self.log_path(name)
         try:
             path.parent.mkdir(mode=0o755, exist_ok=True)
             if path.exists() and path.stat().st_size > LOG_MAX_BYTES:
-                path.replace(path.with_suffix(".log.1"))
+                self._rotate(path)
             return os.fdopen(self.open_own(path, os.O_WRONLY | os.O_APPEND), "ab", buffering=0)
         except OSError as error:
             raise self._unusable(error) from error
+
+    def rotate_logs(self) -> None:
+        """Keep every log under 16 MiB, and its last three pieces: `<name>.log.1` is the newest.
+
+        The processes go on writing to the file that they were given, which is copied and then emptied; what one of
+        them writes in the moment between is lost. A log that cannot be rotated is left as it is.
+        """
+        for path in self.log_path("any").parent.glob("*.log"):
+            with suppress(OSError):
+                if path.lstat().st_size > LOG_MAX_BYTES:
+                    self._rotate(path)
+
+    def _rotate(self, path: Path) -> None:
+        pieces = [path.with_suffix(f".log.{number}") for number in range(1, LOG_PIECES + 1)]
+        partial = path.with_suffix(".log.new")
+        partial.unlink(missing_ok=True)
+        source = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            with os.fdopen(self.open_own(partial, os.O_WRONLY | os.O_EXCL), "wb") as target:
+                while piece := os.read(source, 2**20):
+                    target.write(piece)
+                target.flush()
+                target.write(os.read(source, 2**20))  # what came meanwhile
+                os.ftruncate(source, 0)
+        finally:
+            os.close(source)
+        for older, newer in zip(reversed(pieces), [*reversed(pieces[:-1]), partial], strict=True):
+            if newer.exists():
+                newer.replace(older)
 
     def open_own(self, path: Path, flags: int, mode: int = 0o600) -> int:
         """Open a file of the data directory, made when missing, which then has its directory's owner."""

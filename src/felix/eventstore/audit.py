@@ -26,6 +26,7 @@ _COMMANDS = (
     "select tenant_id, command_key, accepted, first_position, last_position from felix.commands"
     " where partition = %s and first_position <= %s order by first_position, command_key"
 )
+_SEQUENCES = "select sequence from felix.commands where partition = %s and sequence <= %s order by sequence"
 _SNAPSHOTS = (
     "select stream, version, type, sha256(state) from felix.snapshots where partition = %s order by stream, version"
 )
@@ -67,6 +68,15 @@ def command_spans(connection: psycopg.Connection[Any], partition: int, until: in
         cursor.execute(_COMMANDS, (partition, until))
         for row in cursor:
             yield CommandSpan(*row)
+
+
+def command_sequences(connection: psycopg.Connection[Any], partition: int, until: int) -> Iterator[int]:
+    """The places that are taken in the feed of commands up to one of them, in order, with whatever gaps there are."""
+    with connection.transaction(), connection.cursor(name="felix_command_sequences") as cursor:
+        cursor.itersize = PAGE
+        cursor.execute(_SEQUENCES, (partition, until))
+        for (sequence,) in cursor:
+            yield sequence
 
 
 def snapshot_digests(connection: psycopg.Connection[Any], partition: int) -> list[SnapshotDigest]:

@@ -27,6 +27,10 @@ class UnknownEventType(Corrupt):
     """The log holds an event of a type that this version of Felix does not know."""
 
 
+class CorruptPayload(Corrupt):
+    """The stored bytes of an event are not JSON."""
+
+
 def canonical_json(value: Any) -> bytes:
     """The one way Felix writes JSON that is kept or hashed."""
     return orjson.dumps(value, option=_OPTIONS)
@@ -64,7 +68,10 @@ def encode_state(event: FelixEvent) -> bytes:
 
 def decode_state(stored_type: str, state: bytes) -> dict[str, Any]:
     """The payload behind stored bytes, brought up to the current version of its event class."""
-    payload: dict[str, Any] = orjson.loads(state)
+    try:
+        payload: dict[str, Any] = orjson.loads(state)
+    except orjson.JSONDecodeError as error:
+        raise CorruptPayload(f"The stored bytes of an event are not JSON: {error}", type=stored_type) from error
     cls = event_class_of(stored_type)
     current = cls.class_version
     version = payload.pop("class_version", 1)
@@ -134,6 +141,47 @@ class RecordedEvent:
             "metadata": dict(self.metadata),
             "state": orjson.loads(self.state),
         }
+
+
+@dataclass(slots=True)
+class RecordedCommand:
+    """One command of the feed, accepted or refused. ``position`` is its place there; its events have others.
+
+    ``outcome`` is canonical JSON: the result, or the record of the refusal. ``reason`` is why it was given, where it
+    takes a reason.
+    """
+
+    partition: int
+    position: int
+    tenant_id: UUID
+    command_key: str
+    type: str
+    actor: str
+    accepted: bool
+    first_position: int | None
+    last_position: int | None
+    recorded_at: datetime
+    metadata: Mapping[str, str]
+    reason: str | None
+    outcome: bytes
+    _result: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The outcome as a dict."""
+        if self._result is None:
+            self._result = orjson.loads(self.outcome)
+        return self._result
+
+    @property
+    def code(self) -> str | None:
+        """The code of a refusal, for example ``insufficient_tokens``."""
+        return None if self.accepted else self.result["code"]
+
+    @property
+    def refusal(self) -> str | None:
+        """The sentence of a refusal."""
+        return None if self.accepted else self.result["detail"]
 
 
 def domain_event(

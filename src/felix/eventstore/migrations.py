@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -65,7 +66,19 @@ def read_migrations(directory: Path | None = None) -> list[Migration]:
 def pending(url: str) -> list[Migration]:
     """Migrations that this database has not seen. Raises :class:`MigrationEdited`."""
     with psycopg.connect(url, autocommit=True) as connection:
-        return _pending(connection, read_migrations())
+        return _pending(connection)
+
+
+def unseen(applied: Mapping[int, str]) -> list[Migration]:
+    """Migrations that are not among those applied, given by version and digest. Raises :class:`MigrationEdited`."""
+    known = read_migrations()
+    for migration in known:
+        if applied.get(migration.version, migration.sha256) != migration.sha256:
+            raise MigrationEdited(
+                f"Migration {migration.version:04} ({migration.name}) was edited after it was applied.",
+                version=migration.version,
+            )
+    return [migration for migration in known if migration.version not in applied]
 
 
 def migrate(url: str, *, partitions: int, role_password: str | None = None, timeout_s: float = 60) -> list[Migration]:
@@ -81,7 +94,7 @@ def migrate(url: str, *, partitions: int, role_password: str | None = None, time
             if time.monotonic() > deadline:
                 raise MigrationLocked("Another migration has been running for too long.", waited_s=timeout_s)
             time.sleep(0.05)
-        for migration in _pending(connection, read_migrations()):
+        for migration in _pending(connection):
             started = time.monotonic()
             with connection.transaction():
                 connection.execute("set local lock_timeout = '10s'")
@@ -109,20 +122,15 @@ def _one(connection: psycopg.Connection[tuple[object, ...]], query: str, *parame
     return row[0] if row else None
 
 
-def _pending(connection: psycopg.Connection[tuple[object, ...]], known: list[Migration]) -> list[Migration]:
+def _pending(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
     if _one(connection, "select to_regclass('felix_migrations')") is None:
         connection.execute(
             "create table if not exists felix_migrations (version int primary key, name text not null,"
             " sha256 text not null, applied_at timestamptz not null default now(), duration_ms int not null)"
         )
-    applied = {
-        int(str(version)): str(sha256)
-        for version, sha256 in connection.execute("select version, sha256 from felix_migrations").fetchall()
-    }
-    for migration in known:
-        if migration.version in applied and applied[migration.version] != migration.sha256:
-            raise MigrationEdited(
-                f"Migration {migration.version:04} ({migration.name}) was edited after it was applied.",
-                version=migration.version,
-            )
-    return [migration for migration in known if migration.version not in applied]
+    return unseen(
+        {
+            int(str(version)): str(sha256)
+            for version, sha256 in connection.execute("select version, sha256 from felix_migrations").fetchall()
+        }
+    )

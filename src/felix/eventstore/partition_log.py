@@ -31,20 +31,25 @@ COPY_FROM_ROWS = 100
 _BEGIN = Statement(b"begin", b"begin")
 _COMMIT = Statement(b"commit", b"commit")
 _ROLLBACK = Statement(b"rollback", b"rollback")
-_HEAD = Statement(b"head", b"select position from felix.partitions where partition = $1::int for no key update")
+_HEAD = Statement(
+    b"head", b"select position, commands from felix.partitions where partition = $1::int for no key update"
+)
 # The lateral join keeps the plan to one index look-up a key: joined flat, the generic plan that is made while the table
 # is small reads every command of the partition, and is kept.
 _KNOWN = Statement(
     b"known",
     b"select c.* from unnest($2::uuid[], $3::text[]) as k (tenant_id, command_key) cross join lateral ("
-    b"select tenant_id, command_key, accepted, first_position, last_position, fingerprint, outcome from felix.commands"
-    b" where partition = $1::int and tenant_id = k.tenant_id and command_key = k.command_key limit 1) c",
+    b"select tenant_id, command_key, accepted, first_position, last_position, fingerprint, outcome, metadata"
+    b" from felix.commands where partition = $1::int and tenant_id = k.tenant_id and command_key = k.command_key"
+    b" limit 1) c",
 )
 _KNOWN_KEYS = Statement(
     b"known_keys", b"select dedupe_key from felix.events where partition = $1::int and dedupe_key = any($2::bytea[])"
 )
 _MOVE = Statement(
-    b"move", b"update felix.partitions set position = $2::bigint where partition = $1::int and position = $3::bigint"
+    b"move",
+    b"update felix.partitions set position = $2::bigint, commands = $3::bigint"
+    b" where partition = $1::int and position = $4::bigint",
 )
 _INSERT_EVENTS = Statement(
     b"insert_events",
@@ -55,8 +60,8 @@ _INSERT_EVENTS = Statement(
 _INSERT_COMMANDS = Statement(
     b"insert_commands",
     f"insert into felix.commands ({rows.COMMAND_COLUMNS})"  # noqa: S608 constants; values are parameters
-    " select $1::int, * from unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::bigint[],"
-    " $8::bigint[], $9::timestamptz[], $10::bytea[], $11::bytea[])".encode(),
+    " select $1::int, * from unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::boolean[],"
+    " $8::bigint[], $9::bigint[], $10::timestamptz[], $11::bytea[], $12::bytea[], $13::json[], $14::text[])".encode(),
 )
 _INSERT_SNAPSHOT = (
     "insert into felix.snapshots (partition, tenant_id, stream, version, type, created_on, modified_on, state)"
@@ -87,7 +92,7 @@ class NewEvent:
 
 @dataclass(slots=True)
 class CommandOutcome:
-    """What became of a command: remembered under its key for ever. ``outcome`` is canonical JSON."""
+    """What became of a command: remembered under its key for ever. ``outcome`` and ``metadata`` are canonical JSON."""
 
     tenant_id: UUID
     command_key: str
@@ -99,6 +104,8 @@ class CommandOutcome:
     recorded_at: datetime
     fingerprint: bytes
     outcome: bytes
+    metadata: bytes
+    reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +117,7 @@ class Remembered:
     last_position: int | None
     fingerprint: bytes
     outcome: bytes
+    metadata: bytes
 
 
 class PartitionLog:
@@ -126,6 +134,7 @@ class PartitionLog:
         self._pipeline: Pipeline | None = None
         self._partition = partition.to_bytes(4, "big")
         self._head = 0
+        self._commands = 0
 
     def open_batch(self, keys: Sequence[tuple[UUID, str]]) -> tuple[int, dict[tuple[UUID, str], Remembered]]:
         """Begin a transaction, take the head, and look ``keys`` up.
@@ -146,11 +155,12 @@ class PartitionLog:
             _, head, *results = self._ready().run([(_BEGIN, ()), (_HEAD, (self._partition,)), *steps])
         except psycopg.Error as error:
             raise self._unavailable(error) from error
-        position = head.get_value(0, 0) if head.ntuples else None
-        if position is None:
+        position, commands = (head.get_value(0, 0), head.get_value(0, 1)) if head.ntuples else (None, None)
+        if position is None or commands is None:
             self.rollback()
             raise Corrupt(f"Partition {self.partition} has no head.", partition=self.partition)
         self._head = int.from_bytes(position, "big", signed=True)
+        self._commands = int.from_bytes(commands, "big", signed=True)
         return results
 
     def load(self, aggregate_class: type[FelixAggregate], stream: str) -> tuple[FelixAggregate, int] | None:
@@ -232,10 +242,11 @@ class PartitionLog:
     ) -> int:
         """Append everything and end the transaction; returns the new head.
 
-        Positions follow the order of ``events``. ``sequences`` holds each tenant's last sequence and is moved on.
-        Raises :class:`VersionConflict` when a stream already has one of the versions; the transaction is undone.
+        Positions follow the order of ``events``, and places in the feed of commands that of ``outcomes``.
+        ``sequences`` holds each tenant's last sequence and is moved on. Raises :class:`VersionConflict` when a stream
+        already has one of the versions; the transaction is undone.
         """
-        head = self._head + len(events)
+        head, commands = self._head + len(events), self._commands + len(outcomes)
         try:
             pipeline = self._ready()
             steps: list[tuple[Statement, Sequence[bytes | None]]] = []
@@ -252,8 +263,9 @@ class PartitionLog:
                     _INSERT_SNAPSHOT,
                     (self.partition, s.tenant_id, s.stream, s.version, s.type, s.created_on, s.modified_on, s.state),
                 )
-            if events:
-                steps.append((_MOVE, (self._partition, rows.bigint(head), rows.bigint(self._head))))
+            if events or outcomes:
+                moved = (self._partition, rows.bigint(head), rows.bigint(commands), rows.bigint(self._head))
+                steps.append((_MOVE, moved))
             pipeline.run([*steps, (_COMMIT, ())])
         except pg.UniqueViolation as error:
             self.rollback()
@@ -262,7 +274,7 @@ class PartitionLog:
             ) from error
         except psycopg.Error as error:
             raise self._unavailable(error) from error
-        self._head = head
+        self._head, self._commands = head, commands
         return head
 
     def rollback(self) -> None:
@@ -359,15 +371,16 @@ class PartitionLog:
     def _command_rows(self, outcomes: Sequence[CommandOutcome]) -> list[bytes]:
         return [
             rows.command_row(
-                self.partition, o.tenant_id, o.command_key, o.type, o.actor, o.accepted, o.first_position,
-                o.last_position, rows.micros(o.recorded_at), o.fingerprint, o.outcome,
+                self.partition, sequence, o.tenant_id, o.command_key, o.type, o.actor, o.accepted, o.first_position,
+                o.last_position, rows.micros(o.recorded_at), o.fingerprint, o.outcome, o.metadata, o.reason,
             )
-            for o in outcomes
+            for sequence, o in enumerate(outcomes, self._commands + 1)
         ]  # fmt: skip
 
     def _command_arrays(self, outcomes: Sequence[CommandOutcome]) -> tuple[bytes, ...]:
         return (
             self._partition,
+            rows.array(rows.BIGINT, [rows.bigint(self._commands + n) for n in range(1, len(outcomes) + 1)]),
             rows.array(rows.UUID_, [o.tenant_id.bytes for o in outcomes]),
             rows.array(rows.TEXT, [o.command_key.encode() for o in outcomes]),
             rows.array(rows.TEXT, [o.type.encode() for o in outcomes]),
@@ -378,6 +391,8 @@ class PartitionLog:
             rows.array(rows.TIMESTAMPTZ, [rows.bigint(rows.micros(o.recorded_at)) for o in outcomes]),
             rows.array(rows.BYTEA, [o.fingerprint for o in outcomes]),
             rows.array(rows.BYTEA, [o.outcome for o in outcomes]),
+            rows.array(rows.JSON, [o.metadata for o in outcomes]),
+            rows.array(rows.TEXT, [None if o.reason is None else o.reason.encode() for o in outcomes]),
         )
 
 
@@ -387,7 +402,9 @@ def _position(position: int | None) -> bytes | None:
 
 def _remembered(found: pq.abc.PGresult) -> Iterator[tuple[tuple[UUID, str], Remembered]]:
     for row in range(found.ntuples):
-        tenant, key, accepted, first, last, fingerprint, outcome = (found.get_value(row, n) or b"" for n in range(7))
+        tenant, key, accepted, first, last, fingerprint, outcome, metadata = (
+            found.get_value(row, n) or b"" for n in range(8)
+        )
         yield (
             (UUID(bytes=tenant), key.decode()),
             Remembered(
@@ -396,5 +413,6 @@ def _remembered(found: pq.abc.PGresult) -> Iterator[tuple[tuple[UUID, str], Reme
                 last_position=int.from_bytes(last, "big") if last else None,
                 fingerprint=fingerprint,
                 outcome=outcome,
+                metadata=metadata,
             ),
         )

@@ -1,4 +1,4 @@
-"""Reads the log: a partition from a position on, a stream from a version on, and the heads.
+"""Reads the log: a partition from a position on, a stream from a version on, the commands, and the heads.
 
 Positions are dense per partition and in commit order, so a reader that has seen ``n`` has seen all before it. Every
 batch is checked for that, in production too: what is missing must stop the reader, never be skipped by it.
@@ -6,14 +6,15 @@ batch is checked for that, in production too: what is missing must stop the read
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
 import psycopg
+from eventsourcing.persistence import InternalError
 
 from felix.domain.errors import Corrupt
-from felix.eventstore.mapper import RecordedEvent
+from felix.eventstore.mapper import RecordedCommand, RecordedEvent
 
 #: The columns of a :class:`RecordedEvent`, in its order.
 COLUMNS = (
@@ -23,10 +24,15 @@ COLUMNS = (
 _SELECT = f"select {COLUMNS} from felix.events where partition = %s"  # noqa: S608 constants
 _PARTITION = _SELECT + " and position > %s order by position limit %s"
 _STREAM = _SELECT + " and stream = %s and version > %s order by version limit %s"
+_COMMANDS = (
+    "select partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position,"
+    " recorded_at, metadata::text, reason, outcome from felix.commands"
+    " where partition = %s and sequence > %s order by sequence limit %s"
+)
 
 
-class GapInLog(Corrupt):
-    """The log misses a position or a version; whoever reads it stops here."""
+class GapInLog(Corrupt, InternalError):
+    """The log misses a position, a version or a command; whoever reads it stops here."""
 
 
 def read_partition(
@@ -34,14 +40,36 @@ def read_partition(
 ) -> list[RecordedEvent]:
     """The events that follow position ``after``, at most ``limit``. Raises :class:`GapInLog`."""
     found = recorded(connection.execute(_PARTITION, (partition, after, limit), prepare=True, binary=True))
-    if found and (found[0].position != after + 1 or found[-1].position != after + len(found)):
-        expected = after + 1
-        for event in found:
-            if event.position != expected:
-                break
-            expected += 1
-        raise GapInLog(f"Partition {partition} has no position {expected}.", partition=partition, position=expected)
+    if (missing := _gap(found, after)) is not None:
+        raise GapInLog(f"Partition {partition} has no position {missing}.", partition=partition, position=missing)
     return found
+
+
+def read_commands(
+    connection: psycopg.Connection[Any], partition: int, after: int, limit: int = 500
+) -> list[RecordedCommand]:
+    """The commands that follow a place in their feed, at most ``limit``. Raises :class:`GapInLog`."""
+    loads = orjson.loads
+    found = [
+        RecordedCommand(
+            partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
+            loads(metadata), reason, outcome,
+        )
+        for (
+            partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
+            metadata, reason, outcome,
+        ) in connection.execute(_COMMANDS, (partition, after, limit), prepare=True, binary=True)
+    ]  # fmt: skip
+    if (missing := _gap(found, after)) is not None:
+        raise GapInLog(f"Partition {partition} has no command {missing}.", partition=partition, position=missing)
+    return found
+
+
+def _gap(found: Sequence[RecordedEvent | RecordedCommand], after: int) -> int | None:
+    """The first position that is missing from what follows ``after``."""
+    if not found or (found[0].position == after + 1 and found[-1].position == after + len(found)):
+        return None
+    return next(expected for expected, each in enumerate(found, after + 1) if each.position != expected)
 
 
 def read_stream(
@@ -58,6 +86,11 @@ def read_stream(
 def heads(connection: psycopg.Connection[Any]) -> dict[int, int]:
     """The last position of every partition."""
     return dict(connection.execute("select partition, position from felix.partitions", prepare=True, binary=True))
+
+
+def command_heads(connection: psycopg.Connection[Any]) -> dict[int, int]:
+    """The last command of every partition, as its place in the feed of commands."""
+    return dict(connection.execute("select partition, commands from felix.partitions", prepare=True, binary=True))
 
 
 def recorded(rows: Iterable[tuple[Any, ...]]) -> list[RecordedEvent]:

@@ -32,10 +32,10 @@ EVENT_COLUMNS = (
 _event_head = struct.Struct(">hiiiqi16siqiqiqi16si").pack
 
 COMMAND_COLUMNS = (
-    "partition, tenant_id, command_key, type, actor, accepted, first_position, last_position, recorded_at,"
-    " fingerprint, outcome"
+    "partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position, recorded_at,"
+    " fingerprint, outcome, metadata, reason"
 )
-_command_head = struct.Struct(">hiii16s").pack
+_command_head = struct.Struct(">hiiiqi16s").pack
 
 
 def text(value: bytes) -> bytes:
@@ -91,6 +91,7 @@ def event_row(
 
 def command_row(
     partition: int,
+    sequence: int,
     tenant_id: UUID,
     command_key: str,
     type_: str,
@@ -101,11 +102,13 @@ def command_row(
     recorded_at: int,
     fingerprint: bytes,
     outcome: bytes,
+    metadata: bytes,
+    reason: str | None,
 ) -> bytes:
     """One row of ``felix.commands``."""
     return b"".join(
         (
-            _command_head(11, 4, partition, 16, tenant_id.bytes),
+            _command_head(14, 4, partition, 8, sequence, 16, tenant_id.bytes),
             text(command_key.encode()),
             text(type_.encode()),
             text(actor.encode()),
@@ -115,6 +118,8 @@ def command_row(
             struct.pack(">iq", 8, recorded_at),
             text(fingerprint),
             text(outcome),
+            text(metadata),
+            _NULL if reason is None else text(reason.encode()),
         )
     )
 

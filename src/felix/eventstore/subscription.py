@@ -20,6 +20,7 @@ from eventsourcing import persistence
 
 from felix.domain.errors import Corrupt
 from felix.eventstore.mapper import FelixStoredEvent
+from felix.eventstore.reader import GapInLog
 
 log = logging.getLogger("felix.subscription")
 
@@ -39,10 +40,6 @@ _BATCH = (
 )
 _READ = _BATCH.format("")
 _READ_FILTERED = _BATCH.format(" and type = any(%s)")
-
-
-class GapInPartition(Corrupt, persistence.InternalError):
-    """A partition of the log lacks a position below its head."""
 
 
 class NoSuchPartition(Corrupt, persistence.ProgrammingError):
@@ -113,7 +110,7 @@ def read_batch(
     """The events at positions ``first`` to ``stop``, at most ``limit`` of them, of these stored types or of all.
 
     Head and events are one snapshot, so a batch without a filter must be dense up to the head:
-    raises :class:`GapInPartition` when it is not, and :class:`NoSuchPartition`.
+    raises ``GapInLog`` when it is not, and :class:`NoSuchPartition`.
     """
     bounds = (first, stop)
     found = connection.execute(
@@ -135,7 +132,7 @@ def read_batch(
     if not topics:
         last = min(found[0][0], stop, first + limit - 1)
         if len(batch) != max(0, last - first + 1) or (batch and (batch[0].id, batch[-1].id) != (first, last)):
-            raise GapInPartition(
+            raise GapInLog(
                 f"Partition {partition} lacks a position between {first} and {last}.",
                 partition=partition,
                 first=first,

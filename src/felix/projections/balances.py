@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN_EVENTS
 from felix.eventstore.mapper import RecordedEvent
 from felix.projections.balance_changes import BalanceChanges
 from felix.projections.base import Projection
@@ -24,42 +25,17 @@ class Balances(Projection):
 
     name = "balances"
     version = 1
-    reads = frozenset(
-        {
-            "ledger.token_account_opened",
-            "ledger.token_account_closed",
-            "ledger.token_account_frozen",
-            "ledger.token_account_unfrozen",
-            "ledger.tokens_granted",
-            "ledger.lot_expired",
-            "ledger.lot_voided",
-            "ledger.lot_extended",
-            "ledger.lot_frozen",
-            "ledger.lot_unfrozen",
-            "ledger.tokens_clawed_back",
-            "ledger.tokens_held",
-            "ledger.hold_extended",
-            "ledger.hold_captured",
-            "ledger.hold_released",
-            "ledger.hold_expired",
-            "ledger.tokens_debited",
-            "ledger.debit_reversed",
-            "ledger.debt_repaid",
-            "ledger.tokens_sent",
-            "ledger.tokens_received",
-            "ledger.credit_limit_set",
-            "ledger.adjustment_applied",
-        }
-    )
-    ignores = frozenset(
-        {
-            "ledger.spend_cap_set",
-            "ledger.spend_cap_removed",
-            "ledger.spend_cap_passed",
-            "ledger.adjustment_proposed",
-            "ledger.adjustment_rejected",
-        }
-    )
+    #: Whatever moves tokens, and what else a row says of an account, a lot or a hold.
+    reads = TOKEN_EVENTS | {
+        "ledger.token_account_opened",
+        "ledger.token_account_closed",
+        "ledger.token_account_frozen",
+        "ledger.token_account_unfrozen",
+        "ledger.lot_extended",
+        "ledger.hold_extended",
+        "ledger.credit_limit_set",
+    }
+    ignores = EVENTS_WITHOUT_POSTINGS - reads
     tables = ("token_accounts", "token_lots", "token_holds")
     ddl = """
         create table token_accounts (
@@ -172,6 +148,8 @@ _ACCOUNTS = f"""
 """  # noqa: S608 constants
 _ACCOUNT = _ACCOUNTS.format(which="account_id = %s")
 _ACCOUNT_PAGE = _ACCOUNTS.format(which="account_id > %s")
+_ACCOUNTS_NAMED = _ACCOUNTS.format(which="account_id = any(%s)")
+_ACCOUNTS_CHANGED = _ACCOUNTS.format(which="last_position > %s and account_id > %s")
 _LOTS = f"""
     with accounts as (
       select account_id, coalesce(%s::timestamptz, now()) as at from read.token_accounts
@@ -198,6 +176,18 @@ async def accounts(tx: TenantTx, after: str = "", limit: int = 100, at: datetime
     """The accounts that follow ``after``, by id."""
     mine = (tx.partition, tx.tenant_id)
     return await tx.fetch(_ACCOUNT_PAGE, at, *mine, after, limit, *mine, *mine)
+
+
+async def accounts_named(tx: TenantTx, account_ids: Sequence[str]) -> list[Row]:
+    """These accounts, by id, as far as the tenant has them."""
+    mine = (tx.partition, tx.tenant_id)
+    return await tx.fetch(_ACCOUNTS_NAMED, None, *mine, list(account_ids), len(account_ids), *mine, *mine)
+
+
+async def accounts_changed(tx: TenantTx, position: int, after: str = "", limit: int = 100) -> list[Row]:
+    """The accounts that changed after a position of the log and follow the account ``after``, by id."""
+    mine = (tx.partition, tx.tenant_id)
+    return await tx.fetch(_ACCOUNTS_CHANGED, None, *mine, position, after, limit, *mine, *mine)
 
 
 async def lots(

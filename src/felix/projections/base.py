@@ -9,58 +9,98 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
-from felix.eventstore.mapper import RecordedEvent
+from felix.eventstore.mapper import event_class_of
+from felix.projections.feeds import FEEDS, Feed, FeedName
 
 #: In ``reads``: every event, of every noun, also of those that come later.
 EVERY_EVENT = "*"
+#: A runner that has said nothing for so long is frozen: its partition goes to another process. The kernel of a stopped
+#: process goes on answering, so no timeout of the network ends its session; Postgres has to.
+FROZEN_AFTER_S = 10.0
+#: A transaction that lasts for so long, be it frozen in the middle of a COPY, is given up: a batch is milliseconds.
+TRANSACTION_TIMEOUT_S = 60.0
 
 
 class Projection(ABC):
     """A read model.
 
-    ``name`` is its stored name, for cursors and messages. ``version`` goes up when ``ddl`` or the fold changes: the
+    ``name`` is its stored name, for cursors and messages. ``feed`` says what it retells: events, or the outcomes of
+    commands. ``version`` goes up when ``ddl`` or the fold changes: the
     tables are then made anew and filled from position 0. ``reads`` names the stored events that the fold gets;
     ``ignores`` names those of the same nouns that it can do without, so that a new event can't be forgotten.
+    What a fold raises about an event stops that event's tenant in this projection, and nobody else.
     ``tables`` and ``ddl`` name tables without a schema: that is the search path's, so that a rebuild can fold into
     another one. Each has ``partition`` and ``tenant_id``, and keys that begin with ``partition``.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    reads: ClassVar[frozenset[str]]
+    feed: ClassVar[FeedName] = "events"
+    reads: ClassVar[frozenset[str]] = frozenset()
     ignores: ClassVar[frozenset[str]] = frozenset()
     tables: ClassVar[tuple[str, ...]]
     ddl: ClassVar[str]
 
     @abstractmethod
-    def fold(self, events: Sequence[RecordedEvent], connection: psycopg.Connection[Any]) -> None:
+    def fold(self, events: Sequence[Any], connection: psycopg.Connection[Any]) -> None:
         """Add a batch up, in the caller's transaction, in as few statements as there are kinds of change.
 
-        ``events`` are those of ``reads``, of one partition, in order of position, and never empty.
+        ``events`` are those of ``reads`` (of the other feed: recorded commands, all of them), of one partition, in
+        order of position, and never empty.
         """
 
-    def wants(self, events: Sequence[RecordedEvent]) -> list[RecordedEvent]:
-        """The events of a batch that this projection reads."""
+    @property
+    def source(self) -> Feed:
+        """The feed itself."""
+        return FEEDS[self.feed]
+
+    def wants(self, events: Sequence[Any]) -> list[Any]:
+        """The part of a batch that this projection reads."""
         reads = self.reads
-        if EVERY_EVENT in reads:
+        if EVERY_EVENT in reads or self.feed == "commands":
             return list(events)
         return [event for event in events if event.type in reads]
 
+    def refuse_unknown(self, events: Sequence[Any]) -> None:
+        """Raise ``UnknownEventType`` for a type that this version of Felix does not know, of a noun that is read.
 
-def connect_projector(url: str, *, schema: str = "read") -> psycopg.Connection[Any]:
+        A newer version wrote it, and skipping it would be a silent mistake. Whoever reads every event takes it as it
+        is, as long as it doesn't look at the payload.
+        """
+        if self.feed == "commands" or EVERY_EVENT in self.reads:
+            return
+        for type_ in {event.type for event in events}.difference(self.reads, self.ignores):
+            if type_.partition(".")[0] in self._nouns:
+                event_class_of(type_)
+
+    @cached_property
+    def _nouns(self) -> frozenset[str]:
+        return frozenset(name.partition(".")[0] for name in self.reads)
+
+
+def connect_projector(url: str, *, schema: str = "read", patient: bool = False) -> psycopg.Connection[Any]:
     """A connection for folds, in autocommit mode.
 
     Commits don't wait for the disk: cursor and effect are one transaction, so what a power cut takes back is folded
     again. Integers are always sent as ``bigint``, whatever their size, so that a statement has one prepared plan.
+    Whoever freezes loses the connection and with it every lock, unless it is to be ``patient`` with what is slow.
     """
     connection = psycopg.connect(url, autocommit=True)
     for dumper in (Int8BinaryDumper, Int8Dumper):
         connection.adapters.register_dumper(int, dumper)
     connection.execute("set synchronous_commit = off")
     connection.execute("select set_config('search_path', %s, false)", (schema,))
+    if not patient:
+        for setting, timeout_s in (
+            ("idle_session_timeout", FROZEN_AFTER_S),
+            ("idle_in_transaction_session_timeout", FROZEN_AFTER_S),
+            ("transaction_timeout", TRANSACTION_TIMEOUT_S),
+        ):
+            connection.execute("select set_config(%s, %s, false)", (setting, f"{round(1000 * timeout_s)}ms"))
     return connection

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from felix.projections.tenant_tx import Row, TenantTx
 
@@ -14,8 +15,21 @@ _EVENT = (
     "partition, position, tenant_id, tenant_sequence, stream, version, type, event_id, recorded_at, command_key, actor,"
     " metadata, state from felix.events_readable where partition = %s and tenant_id = %s"
 )
+#: The audit trail leads to the events by their positions: not one more of the log is read.
+_BY_CORRELATION = """
+    select e.partition, e.position, e.tenant_id, e.tenant_sequence, e.stream, e.version, e.type, e.event_id,
+      e.recorded_at, e.command_key, e.actor, e.metadata, e.state
+    from (
+      select first_position, last_position from read.audit_trail
+      where partition = %s and tenant_id = %s and correlation_id = %s and first_position is not null
+      order by first_position offset 0
+    ) a cross join lateral (
+      select * from felix.events_readable
+      where partition = %s and tenant_id = %s and position between a.first_position and a.last_position offset 0
+    ) e where true
+"""
 _COMMAND = (
-    "select command_key, type, actor, accepted, first_position, last_position, recorded_at,"
+    "select command_key, type, actor, accepted, first_position, last_position, recorded_at, metadata, reason,"
     " convert_from(outcome, 'UTF8')::jsonb as outcome"
     " from felix.commands where partition = %s and tenant_id = %s and command_key = %s"
 )
@@ -31,10 +45,11 @@ async def events(
     actor: str | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
+    correlation_id: UUID | None = None,
 ) -> list[Row]:
     """The tenant's events that follow a ``tenant_sequence``, in its order, of one type, stream or actor if asked.
 
-    ``since`` is included, ``until`` is not.
+    ``since`` is included, ``until`` is not. Those of a correlation id are found as far as the audit trail has come.
     """
     conditions = {
         "type = %s": type,
@@ -44,8 +59,12 @@ async def events(
         "recorded_at < %s": until,
     }
     given: dict[str, Any] = {condition: value for condition, value in conditions.items() if value is not None}
-    query = " and ".join([f"select {_EVENT}", "tenant_sequence > %s", *given]) + " order by tenant_sequence limit %s"
-    return await tx.fetch(query, tx.partition, tx.tenant_id, after, *given.values(), limit)
+    mine: tuple[Any, ...] = (tx.partition, tx.tenant_id)
+    beginning = f"select {_EVENT}"
+    if correlation_id is not None:
+        beginning, mine = _BY_CORRELATION, (*mine, correlation_id, *mine)
+    query = " and ".join([beginning, "tenant_sequence > %s", *given]) + " order by tenant_sequence limit %s"
+    return await tx.fetch(query, *mine, after, *given.values(), limit)
 
 
 async def stream_events(tx: TenantTx, stream: str, after_version: int = 0, limit: int = 100) -> list[Row]:

@@ -1,4 +1,8 @@
-"""Retells one partition: reads its events in batches and folds each into every projection that is at that place."""
+"""Retells one partition: reads its events in batches and folds each into every projection that is at that place.
+
+What a fold can't take stops its tenant (:mod:`felix.projections.poison`); what the database can't do right now stops
+the projection, or all of them, until it can.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,19 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
-from felix.domain.errors import DEFECTS, Corrupt, FelixError
-from felix.eventstore.mapper import RecordedEvent
-from felix.eventstore.reader import GapInLog, heads, read_partition
+from felix.domain.errors import DEFECTS, Corrupt
+from felix.eventstore.reader import GapInLog
+from felix.projections import poison
 from felix.projections.base import Projection
+from felix.projections.feeds import FEEDS, Feed, FeedName
+from felix.projections.poison import FAILURES
+from felix.projections.table_sets import LIVE, TableSet
 
 log = logging.getLogger("felix.projections")
 
@@ -28,20 +36,29 @@ OWNERSHIP_RETRY_S = 1.0
 #: After a batch, events gather for this long: at a steady stream a batch then has more than a few of them.
 GATHER_S = 0.01
 
+#: An idle runner says that it lives, and looks for what it was not told of.
+IDLE_S = 3.0
+#: How often a runner with stopped tenants looks whether one is due for another try.
+RETRY_LOOK_S = 0.5
+
 _ADD_CURSORS = (
-    "insert into felix.cursors (projection, partition, version) select name, %s, version"
+    "insert into {0} (projection, partition, version) select name, %s, version"
     " from unnest(%b::text[], %b::int[]) as p (name, version) on conflict do nothing"
 )
-_CURSORS = "select projection, position, version from felix.cursors where partition = %s and projection = any(%s)"
+_CURSORS = "select projection, position, version, generation from {0} where partition = %s and projection = any(%s)"
 _MOVE = (
-    "update felix.cursors set position = %s, updated_at = clock_timestamp() from unnest(%b::text[], %b::int[])"
-    " as p (name, version) where partition = %s and position = %s and projection = p.name"
-    " and cursors.version = p.version"
+    "update {0} c set position = %s, updated_at = clock_timestamp()"
+    " from unnest(%b::text[], %b::int[], %b::int[]) as p (name, version, generation) where c.partition = %s"
+    " and c.position = %s and c.projection = p.name and c.version = p.version and c.generation = p.generation"
 )
 
 
 class Fenced(Corrupt):
-    """Another runner moved this cursor; what this one folded was taken back."""
+    """Another runner moved this cursor, or the tables were switched; what this one folded was taken back."""
+
+
+class StandsStill(Corrupt):
+    """A projection can't go on."""
 
 
 class OtherVersionInstalled(Corrupt):
@@ -54,7 +71,10 @@ class Cursor:
 
     projection: Projection
     position: int = 0
+    generation: int = 0
     owned: bool = False
+    #: Tenants that are skipped, and the position that each waits at.
+    stopped: dict[UUID, int] = field(default_factory=dict)
     error: str | None = None
     failures: int = 0
     due_at: float = 0.0
@@ -75,16 +95,31 @@ class Cursor:
         self.position = position
         self.failures, self.error = 0, None
 
+    def without_stopped(self, facts: Sequence[Any]) -> Sequence[Any]:
+        """What is left of a batch when stopped tenants are skipped."""
+        stopped = self.stopped
+        return [fact for fact in facts if fact.tenant_id not in stopped] if stopped else facts
+
 
 class PartitionRunner:
     """One thread that owns the projections of one partition, as far as no other process does."""
 
     def __init__(
-        self, connect: Callable[[], psycopg.Connection[Any]], projections: Sequence[Projection], partition: int
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        projections: Sequence[Projection],
+        partition: int,
+        tables: TableSet = LIVE,
+        *,
+        far_behind: int = BATCH_FAR_BEHIND,
     ) -> None:
         self.partition = partition
-        self.head = 0
+        #: The last position of each feed that is known to this runner.
+        self.heads = dict.fromkeys((projection.feed for projection in projections), 0)
         self.cursors = [Cursor(projection) for projection in projections]
+        self._tables = tables
+        self._far_behind = far_behind
+        self._own_at = self._retry_at = 0.0
         self._connect = connect
         self._connection: psycopg.Connection[Any] | None = None
         self._signal = threading.Event()
@@ -95,10 +130,10 @@ class PartitionRunner:
         """Begin."""
         self._thread.start()
 
-    def wake(self, position: int) -> None:
+    def wake(self, position: int, feed: FeedName = "events") -> None:
         """Something was committed up to this position."""
-        if position > self.head:
-            self.head = position
+        if position > self.heads.get(feed, position):
+            self.heads[feed] = position
             self._signal.set()
 
     def ask_to_stop(self) -> None:
@@ -140,42 +175,61 @@ class PartitionRunner:
             self._signal.clear()
 
     def _retell(self, connection: psycopg.Connection[Any]) -> None:
-        self.head = max(self.head, heads(connection).get(self.partition, 0))
-        asked_at = 0.0
+        self._look_at_heads(connection)
+        self._own_at = 0.0
         while not self._stopping:
             now = time.monotonic()
-            if now >= asked_at + OWNERSHIP_RETRY_S and not all(cursor.owned for cursor in self.cursors):
+            if now >= self._own_at and not all(cursor.owned for cursor in self.cursors):
+                self._own_at = now + OWNERSHIP_RETRY_S
                 self._own(connection)
-                asked_at = now
             self._signal.clear()
             if self._stopping:  # asked between the loop's condition and the line above
                 return
+            resumed = self._try_stopped(connection, now)
             group, limit = self._next_group(now)
             if group:
                 if self._fold_batch(connection, group, limit) < BATCH:
                     time.sleep(GATHER_S)
-            else:
-                self._signal.wait(self._idle_for(now, asked_at))
+            elif not resumed and not self._signal.wait(self._idle_for(now)):
+                self._look_at_heads(connection)
 
-    def _idle_for(self, now: float, asked_at: float) -> float | None:
-        due = [cursor.due_at for cursor in self.cursors if cursor.owned and cursor.position < self.head]
+    def _look_at_heads(self, connection: psycopg.Connection[Any]) -> None:
+        for name in self.heads:
+            self._look_at_head(connection, FEEDS[name])
+
+    def _look_at_head(self, connection: psycopg.Connection[Any], feed: Feed) -> int:
+        head = max(self.heads[feed.name], feed.heads(connection).get(self.partition, 0))
+        self.heads[feed.name] = head
+        return head
+
+    def lag(self, cursor: Cursor) -> int:
+        """What a projection has not retold yet."""
+        return max(0, self.heads[cursor.projection.feed] - cursor.position)
+
+    def _idle_for(self, now: float) -> float:
+        due = [cursor.due_at for cursor in self.cursors if cursor.owned and self.lag(cursor)]
         if not all(cursor.owned for cursor in self.cursors):
-            due.append(asked_at + OWNERSHIP_RETRY_S)
-        return max(0.001, min(due) - now) if due else None
+            due.append(self._own_at)
+        if any(cursor.stopped for cursor in self.cursors):
+            due.append(self._retry_at)
+        return min(IDLE_S, max(0.001, min(due) - now)) if due else IDLE_S
 
     def _own(self, connection: psycopg.Connection[Any]) -> None:
         """Take what is free; the lock lasts as long as the connection."""
         wanted = {cursor.projection.name: cursor for cursor in self.cursors if not cursor.owned}
-        keys = {_lock_key(name, self.partition): name for name in wanted}
+        keys = {_lock_key(name, self.partition, self._tables): name for name in wanted}
         got = connection.execute(
             "select key, pg_try_advisory_lock(key) from unnest(%b::bigint[]) as k (key)", (list(keys),)
-        )
+        ).fetchall()
         names = [keys[key] for key, taken in got if taken]
         versions = [wanted[name].projection.version for name in names]
-        connection.execute(_ADD_CURSORS, (self.partition, names, versions))
-        for name, position, version in connection.execute(_CURSORS, (self.partition, names)):
+        table = self._tables.cursors
+        connection.execute(_ADD_CURSORS.format(table).encode(), (self.partition, names, versions))
+        stopped = poison.stopped(connection, self._tables, self.partition, names) if names else {}
+        cursors = connection.execute(_CURSORS.format(table).encode(), (self.partition, names))
+        for name, position, version, generation in cursors:
             cursor = wanted[name]
-            cursor.position = position
+            cursor.position, cursor.generation, cursor.stopped = position, generation, stopped[name]
             if version == cursor.projection.version:
                 cursor.owned = True
             else:
@@ -184,78 +238,186 @@ class PartitionRunner:
 
     def _disown(self, connection: psycopg.Connection[Any], cursor: Cursor) -> None:
         cursor.owned = False
-        connection.execute("select pg_advisory_unlock(%s)", (_lock_key(cursor.projection.name, self.partition),))
+        connection.execute(
+            "select pg_advisory_unlock(%s)", (_lock_key(cursor.projection.name, self.partition, self._tables),)
+        )
+
+    def fold_until(self, connection: psycopg.Connection[Any], position: int) -> bool:
+        """Without a thread: fold up to a position and no further; False where another process is at it.
+
+        Raises :class:`StandsStill`.
+        """
+        self._own(connection)
+        try:
+            for cursor in self.cursors:
+                while cursor.owned and cursor.position < position:
+                    self._fold_batch(connection, [cursor], min(self._far_behind, position - cursor.position))
+                    if cursor.owned and cursor.error is not None:
+                        raise StandsStill(cursor.error, projection=cursor.projection.name, partition=self.partition)
+            return all(cursor.owned for cursor in self.cursors)
+        finally:
+            for cursor in self.cursors:
+                if cursor.owned and not connection.closed:
+                    self._disown(connection, cursor)
 
     def _next_group(self, now: float) -> tuple[list[Cursor], int]:
-        """The projections that are furthest behind, and how far they go: not past the next, so that they meet."""
+        """The projections of a feed that are furthest behind, and how far they go: not past the next, to meet it."""
         ready = [cursor for cursor in self.cursors if cursor.owned and cursor.due_at <= now]
-        places = sorted({cursor.position for cursor in ready if cursor.position < self.head})
-        if not places:
+        behind = max((cursor for cursor in ready if self.lag(cursor)), key=self.lag, default=None)
+        if behind is None:
             return [], 0
-        at = places[0]
-        limit = BATCH_FAR_BEHIND if self.head - at > BATCH_FAR_BEHIND else BATCH
-        ahead = [cursor.position - at for cursor in ready if cursor.position > at]
-        return [cursor for cursor in ready if cursor.position == at], min([limit, *ahead])
+        at, feed = behind.position, behind.projection.feed
+        limit = self._far_behind if self.lag(behind) > self._far_behind else BATCH
+        same = [cursor for cursor in ready if cursor.projection.feed == feed]
+        ahead = [cursor.position - at for cursor in same if cursor.position > at]
+        return [cursor for cursor in same if cursor.position == at], min([limit, *ahead])
 
     def _fold_batch(self, connection: psycopg.Connection[Any], group: list[Cursor], limit: int) -> int:
-        at = group[0].position
+        at, feed = group[0].position, group[0].projection.source
         try:
-            events = read_partition(connection, self.partition, at, limit)
+            events = feed.read(connection, self.partition, at, limit)
             if not events:
-                self.head = heads(connection).get(self.partition, 0)
-                if self.head > at:
+                if (head := feed.heads(connection).get(self.partition, 0)) > at:
                     raise GapInLog(
-                        f"Partition {self.partition} ends at {at} before its head {self.head}.",
+                        f"The {feed.name} of partition {self.partition} end at {at} before their head {head}.",
                         partition=self.partition, position=at + 1,
                     )  # fmt: skip
+                self.heads[feed.name] = head
                 return 0
         except (Corrupt, *DEFECTS) as error:
             for cursor in group:
                 cursor.fail(error, self.partition)
             return 0
-        self.head = max(self.head, events[-1].position)
+        self.heads[feed.name] = max(self.heads[feed.name], events[-1].position)
         self._fold_group(connection, group, events)
         return len(events)
 
-    def _fold_group(
-        self, connection: psycopg.Connection[Any], group: list[Cursor], events: Sequence[RecordedEvent]
-    ) -> None:
-        """Fold into all of them in one transaction; if one fails, into each in its own."""
-        at, to = group[0].position, events[-1].position
+    def _fold_group(self, connection: psycopg.Connection[Any], group: list[Cursor], facts: Sequence[Any]) -> None:
+        """Fold into all of them in one transaction; if one fails, into each in its own, and then tenant by tenant."""
+        at, to = group[0].position, facts[-1].position
         try:
             with connection.transaction():
                 self._move(connection, group, at, to)
                 for cursor in group:
-                    wanted = cursor.projection.wants(events)
-                    if wanted:
-                        cursor.projection.fold(wanted, connection)
+                    poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
         except Fenced as error:
-            for cursor in group:
-                self._disown(connection, cursor)
-                cursor.error = f"Fenced: {error}"
-            log.warning("partition %d: %s", self.partition, error)
-        except (psycopg.Error, FelixError, *DEFECTS) as error:
+            self._step_back(connection, group, error)
+        except FAILURES as error:
             if connection.closed:
                 raise psycopg.OperationalError(str(error)) from error
-            if len(group) == 1:
+            if len(group) > 1:
+                for cursor in group:
+                    self._fold_group(connection, [cursor], facts)
+            elif poison.is_poison(error):
+                self._fold_by_tenant(connection, group[0], facts)
+            else:
                 group[0].fail(error, self.partition)
-                return
-            for cursor in group:
-                self._fold_group(connection, [cursor], events)
         else:
             for cursor in group:
                 cursor.advance(to)
+
+    def _fold_by_tenant(self, connection: psycopg.Connection[Any], cursor: Cursor, facts: Sequence[Any]) -> None:
+        """Fold what can be folded, stop the tenants of the rest, and go on: all of it together or nothing."""
+        name, to = cursor.projection.name, facts[-1].position
+        try:
+            with connection.transaction():
+                self._move(connection, [cursor], cursor.position, to)
+                found = poison.fold_by_tenant(cursor.projection, cursor.without_stopped(facts), connection)
+                for each in found:
+                    poison.record(connection, self._tables, self.partition, name, each)
+        except Fenced as error:
+            self._step_back(connection, [cursor], error)
+        except FAILURES as error:
+            if connection.closed:
+                raise psycopg.OperationalError(str(error)) from error
+            cursor.fail(error, self.partition)
+        else:
+            for each in found:
+                cursor.stopped[each.tenant_id] = each.position
+                log.error(
+                    "projection %s stops for tenant %s in partition %d, and goes on for the others: %s",
+                    name, each.tenant_id, self.partition, each,
+                )  # fmt: skip
+            cursor.advance(to)
+
+    def _try_stopped(self, connection: psycopg.Connection[Any], now: float) -> bool:
+        """Fold a page of a stopped tenant that is due for another try; True when there may be more to do at once."""
+        cursors = {
+            cursor.projection.name: cursor
+            for cursor in self.cursors
+            if cursor.stopped and cursor.owned and cursor.due_at <= now
+        }
+        if not cursors or now < self._retry_at:
+            return False
+        self._retry_at = now + RETRY_LOOK_S
+        found = poison.due(connection, self._tables, self.partition, list(cursors))
+        if found is None:
+            return False
+        name, tenant_id = found
+        if tenant_id not in cursors[name].stopped:
+            # Somebody else stopped it: look again at what is stored.
+            self._disown(connection, cursors[name])
+            self._own_at = 0.0
+            return False
+        self._resume(connection, cursors[name], tenant_id)
+        self._retry_at = now
+        return True
+
+    def _resume(self, connection: psycopg.Connection[Any], cursor: Cursor, tenant_id: UUID) -> None:
+        projection, at = cursor.projection, cursor.position
+        first = cursor.stopped[tenant_id]
+        failed = None
+        try:
+            with connection.transaction():
+                self._move(connection, [cursor], at, at)
+                facts = projection.source.read_tenant(connection, self.partition, tenant_id, first, at, BATCH)
+                failed = poison.fold_tenant(projection, facts, connection)
+                if failed is not None:
+                    poison.record(connection, self._tables, self.partition, projection.name, failed)
+                else:
+                    # The next page begins behind the last event of this one, at whichever position that is.
+                    following = projection.source.read_tenant(
+                        connection, self.partition, tenant_id, facts[-1].position, at, 2
+                    )[1:]
+                    first = following[0].position if following else 0
+                    poison.advance(connection, self._tables, self.partition, projection.name, tenant_id, first or None)
+        except Fenced as error:
+            self._step_back(connection, [cursor], error)
+        except FAILURES as error:
+            if connection.closed:
+                raise psycopg.OperationalError(str(error)) from error
+            cursor.fail(error, self.partition)
+        else:
+            if failed is not None:
+                cursor.stopped[tenant_id] = failed.position
+                log.debug("projection %s still can't go on for tenant %s: %s", projection.name, tenant_id, failed)
+            elif first:
+                cursor.stopped[tenant_id] = first
+            else:
+                del cursor.stopped[tenant_id]
+                log.info("projection %s goes on for tenant %s", projection.name, tenant_id)
+
+    def _step_back(self, connection: psycopg.Connection[Any], group: list[Cursor], error: Fenced) -> None:
+        """Give up what others have moved, and look at once where it is now."""
+        for cursor in group:
+            self._disown(connection, cursor)
+            cursor.error = f"Fenced: {error}"
+        self._own_at = 0.0
+        log.warning("partition %d: %s", self.partition, error)
 
     def _move(self, connection: psycopg.Connection[Any], group: list[Cursor], at: int, to: int) -> None:
         """Move the cursors first: whoever lost its place waits here for the other's commit, and is turned away."""
         names = [cursor.projection.name for cursor in group]
         versions = [cursor.projection.version for cursor in group]
-        moved = connection.execute(_MOVE, (to, names, versions, self.partition, at), prepare=True).rowcount
+        generations = [cursor.generation for cursor in group]
+        query = _MOVE.format(self._tables.cursors).encode()
+        moved = connection.execute(query, (to, names, versions, generations, self.partition, at), prepare=True).rowcount
         if moved != len(group):
             raise Fenced(f"The cursors of {', '.join(names)} are no longer at {at}.", position=at)
 
 
-def _lock_key(name: str, partition: int) -> int:
+def _lock_key(name: str, partition: int, tables: TableSet = LIVE) -> int:
     """The advisory lock of a projection in a partition: 64 bits, apart from the pairs that migrations use."""
-    digest = hashlib.blake2b(f"felix.projection:{name}:{partition}".encode(), digest_size=8).digest()
+    kind = "projection" if tables is LIVE else tables.schema
+    digest = hashlib.blake2b(f"felix.{kind}:{name}:{partition}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True)

@@ -11,9 +11,10 @@ from typing import Any
 
 import psycopg
 
-from felix.eventstore.reader import heads
 from felix.projections.base import Projection, connect_projector
-from felix.projections.partition_runner import MAX_BACKOFF_S, PartitionRunner
+from felix.projections.feeds import FEEDS, FeedName
+from felix.projections.partition_runner import BATCH_FAR_BEHIND, MAX_BACKOFF_S, PartitionRunner
+from felix.projections.table_sets import LIVE, TableSet
 
 log = logging.getLogger("felix.projections")
 
@@ -23,7 +24,8 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a projection is behind in a partition. ``error`` says why it stopped, where it did."""
+    """How far a projection is behind in a partition. ``error`` says why it stopped, where it did; ``stopped`` counts
+    the tenants that it stopped for alone."""
 
     projection: str
     partition: int
@@ -31,6 +33,7 @@ class Lag:
     head: int
     owned: bool
     error: str | None
+    stopped: int = 0
 
     @property
     def lag_events(self) -> int:
@@ -50,12 +53,19 @@ class ProjectionRunner:
         projector_url: str,
         projections: Sequence[Projection],
         partitions: Iterable[int],
+        tables: TableSet = LIVE,
         *,
         poll_s: float = POLL_S,
+        far_behind: int = BATCH_FAR_BEHIND,
     ) -> None:
         self._url = projector_url
+        self._tables = tables
         self._poll_s = poll_s
-        self._runners = {partition: PartitionRunner(self._connect, projections, partition) for partition in partitions}
+        self._feeds = [FEEDS[name] for name in sorted({projection.feed for projection in projections})]
+        self._runners = {
+            partition: PartitionRunner(self._connect, projections, partition, tables, far_behind=far_behind)
+            for partition in partitions
+        }
         self._stopping = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="projections-heads", daemon=True)
 
@@ -65,10 +75,10 @@ class ProjectionRunner:
             runner.start()
         self._watcher.start()
 
-    def wake(self, partition: int, position: int) -> None:
-        """Say that events up to this position have been committed. Cheap, from any thread."""
+    def wake(self, partition: int, position: int, feed: FeedName = "events") -> None:
+        """Say that a feed has been committed up to this position. Cheap, from any thread."""
         if (runner := self._runners.get(partition)) is not None:
-            runner.wake(position)
+            runner.wake(position, feed)
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """Stop after the batches at hand and give everything back. False when a thread would not end."""
@@ -85,14 +95,20 @@ class ProjectionRunner:
         """How far each projection is in each partition, as this process knows."""
         return {
             (cursor.projection.name, partition): Lag(
-                cursor.projection.name, partition, cursor.position, runner.head, cursor.owned, cursor.error
+                cursor.projection.name,
+                partition,
+                cursor.position,
+                runner.heads[cursor.projection.feed],
+                cursor.owned,
+                cursor.error,
+                len(cursor.stopped),
             )
             for partition, runner in self._runners.items()
             for cursor in runner.cursors
         }
 
     def _connect(self) -> psycopg.Connection[Any]:
-        return connect_projector(self._url)
+        return connect_projector(self._url, schema=self._tables.schema)
 
     def _watch(self) -> None:
         failures = 0
@@ -101,8 +117,9 @@ class ProjectionRunner:
                 with self._connect() as connection:
                     failures = 0
                     while not self._stopping.wait(self._poll_s):
-                        for partition, position in heads(connection).items():
-                            self.wake(partition, position)
+                        for feed in self._feeds:
+                            for partition, position in feed.heads(connection).items():
+                                self.wake(partition, position, feed.name)
             except psycopg.Error as error:
                 pause = min(0.1 * 2**failures, MAX_BACKOFF_S)
                 failures = min(failures + 1, 16)

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from select import POLLIN, poll
 from typing import Any, LiteralString
 from uuid import UUID
@@ -27,6 +28,9 @@ Row = dict[str, Any]
 
 #: How long a request waits for a connection before it is told to come back.
 CHECKOUT_TIMEOUT_S = 5.0
+#: The pool pauses longer and longer between attempts to connect, up to minutes after the database is back, unless it
+#: gives up; then the next request that waits makes it try at once.
+RECONNECT_TIMEOUT_S = 0.5
 #: A connection that does not even roll back within this is closed.
 ROLLBACK_TIMEOUT_S = 5.0
 
@@ -43,6 +47,10 @@ class PredicateMissing(Corrupt):
     """A question does not name partition and tenant; row-level security alone is one belt too few."""
 
 
+class BeingRebuilt(Unavailable):
+    """This read model is being rebuilt for a new version; its tables can't answer this yet."""
+
+
 class ReadTx:
     """A read-only transaction. It begins with the first question, in the same round trip."""
 
@@ -52,7 +60,7 @@ class ReadTx:
         self._connection: Connection | None = None
 
     async def fetch(self, query: LiteralString, *parameters: Any) -> list[Row]:
-        """Ask, and get all rows. Raises :class:`Unavailable` when the database is away."""
+        """Ask, and get all rows. Raises :class:`Unavailable` when the database is away, and :class:`BeingRebuilt`."""
         try:
             if self._connection is not None:
                 cursor = await self._connection.execute(query, parameters)
@@ -60,6 +68,9 @@ class ReadTx:
             return await self._first(query, parameters)
         except psycopg.OperationalError as error:
             raise unavailable(error) from error
+        except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable) as error:
+            # The question is of this version, and the tables of the one before, until the rebuild switches them.
+            raise BeingRebuilt() from error
 
     async def fetch_one(self, query: LiteralString, *parameters: Any) -> Row | None:
         """Ask, and get the first row, if there is one."""
@@ -131,6 +142,16 @@ class FounderTx(ReadTx):
     """What the founder may read: every tenant."""
 
 
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """How many connections of a pool are busy and idle, and how many requests wait for one."""
+
+    pool: str
+    busy: int
+    idle: int
+    waiting: int
+
+
 class ReadPool:
     """The connections of the read side. Sizes are for the readers; founders share two connections of their own."""
 
@@ -197,6 +218,16 @@ class ReadPool:
         finally:
             await asyncio.shield(self._apart(self._readers.putconn(connection)))
 
+    def use(self) -> list[PoolUse]:
+        """How the connections are used at this moment."""
+        found = []
+        for pool in filter(None, (self._readers, self._founders)):
+            stats = pool.get_stats()
+            idle = stats.get("pool_available", 0)
+            busy = stats.get("pool_size", 0) - idle
+            found.append(PoolUse(pool.name.removeprefix("felix-"), busy, idle, stats.get("requests_waiting", 0)))
+        return found
+
     async def checkout(self, source: AsyncConnectionPool[Connection]) -> Connection:
         """A connection that is alive as far as its socket knows."""
         deadline = time.monotonic() + CHECKOUT_TIMEOUT_S
@@ -233,6 +264,7 @@ def _pool(url: str, name: str, min_size: int, max_size: int) -> AsyncConnectionP
         kwargs={"autocommit": True, "row_factory": dict_row},
         min_size=min_size,
         max_size=max_size,
+        reconnect_timeout=RECONNECT_TIMEOUT_S,
         name=f"felix-{name}",
         open=False,
     )

@@ -137,6 +137,28 @@ def test_a_lot_is_extended_to_a_later_moment_only(ledger: Ledger) -> None:
         ledger.do(m.ExtendLot, lot_id=lot_id, expires_at=later, reason="kindness")
 
 
+def test_the_expiry_of_a_lot_is_announced_with_what_is_left(ledger: Ledger) -> None:
+    soon = START + timedelta(days=7)
+    lot_id = ledger.grant(10, expires_at=soon)
+    ledger.charge(("x", 4))
+    assert ledger.do(m.AnnounceLotExpiry, lot_id=lot_id, expires_at=soon)["announced_mtok"] == 6
+    (announced,) = ledger.last
+    assert (announced.lot_id, announced.left_mtok, announced.expires_at) == (lot_id, 6, soon)
+
+
+def test_nothing_is_announced_of_a_lot_that_is_used_up_void_or_runs_out_at_another_time(ledger: Ledger) -> None:
+    soon, later = START + timedelta(days=7), START + timedelta(days=8)
+    used_up = ledger.grant(4, expires_at=soon)
+    ledger.charge(("x", 4))
+    void, extended = ledger.grant(5, expires_at=soon), ledger.grant(6, expires_at=soon)
+    ledger.do(m.VoidLot, lot_id=void, reason="refund")
+    ledger.do(m.ExtendLot, lot_id=extended, expires_at=later, reason="kindness")
+    for lot_id in (used_up, void, extended):
+        assert ledger.do(m.AnnounceLotExpiry, lot_id=lot_id, expires_at=soon)["announced_mtok"] == 0
+    with pytest.raises(errors.LotNotFound):
+        ledger.do(m.AnnounceLotExpiry, lot_id="lot_" + "0" * 32, expires_at=soon)
+
+
 def test_an_expired_lot_is_not_extended(ledger: Ledger) -> None:
     lot_id = ledger.grant(10, expires_at=START + timedelta(hours=1))
     ledger.wait(hours=1)

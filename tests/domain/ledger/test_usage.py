@@ -264,9 +264,9 @@ def test_every_event_of_the_account_adds_up_by_a_fold_of_its_own() -> None:
 
     from felix.domain.base import FelixCreated, FelixEvent
 
-    events = [e for e in vars(m).values() if isinstance(e, type) and issubclass(e, FelixEvent)]
+    events = [e for e in vars(m).values() if isinstance(e, type) and issubclass(e, FelixEvent) and "TOPIC" in vars(e)]
     for event in events:
-        if event not in (FelixEvent, FelixCreated, m.TokenAccountOpened):
+        if not issubclass(event, FelixCreated):
             assert issubclass(getattr(TokenAccount, event.__name__), AbstractDecoratedFuncCaller), event
 
 

@@ -85,6 +85,18 @@ class LotDecisions(AccountRules):
         self._happens(m.LotExtended, expires_at=command.expires_at, lot_id=lot.lot_id, reason=command.reason)
         return self._outcome(lot_id=lot.lot_id, expires_at=command.expires_at and command.expires_at.isoformat())
 
+    @decides(m.AnnounceLotExpiry, by="account_id")
+    def announce_lot_expiry(self, command: m.AnnounceLotExpiry) -> dict[str, Any]:
+        """Say what a lot still has; nothing is said of one that is used up, void, or runs out at another time."""
+        self._begin()
+        lot = self._lot(command.lot_id)
+        announced_mtok = lot.left_mtok if lot.expires_at == command.expires_at and lot.void_reason is None else 0
+        if announced_mtok:
+            self._happens(
+                m.LotExpiryAnnounced, expires_at=command.expires_at, left_mtok=announced_mtok, lot_id=lot.lot_id
+            )
+        return self._outcome(lot_id=lot.lot_id, announced_mtok=announced_mtok)
+
     @decides(m.FreezeLot, by="account_id")
     def freeze_lot(self, command: m.FreezeLot) -> dict[str, Any]:
         """Put what is left of a lot out of reach; what is held follows when it is released."""

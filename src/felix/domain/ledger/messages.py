@@ -157,6 +157,15 @@ class ExtendLot(Command):
     reason: Reason
 
 
+class AnnounceLotExpiry(Command):
+    """Tell the client that a lot runs out at a moment, if it still does and something is left of it."""
+
+    command_name: ClassVar[str] = "ledger.announce_lot_expiry"
+    account_id: AccountId
+    lot_id: LotId
+    expires_at: Moment
+
+
 class FreezeLot(Command):
     """Set what is left of a lot aside, for example while its payment is disputed."""
 
@@ -336,6 +345,10 @@ class RejectAdjustment(Command):
 # --- events -------------------------------------------------------------------------------------------------
 
 
+class MovesNothing(FelixEvent):
+    """What happens to an account without moving tokens or money: it has no postings."""
+
+
 class TokenAccountOpened(FelixCreated):
     """A token account was opened."""
 
@@ -344,21 +357,21 @@ class TokenAccountOpened(FelixCreated):
     credit_limit_mtok: int
 
 
-class TokenAccountClosed(FelixEvent):
+class TokenAccountClosed(MovesNothing):
     """The account was closed; nothing can be booked on it any more."""
 
     TOPIC: ClassVar[str] = "ledger.token_account_closed"
     reason: str
 
 
-class TokenAccountFrozen(FelixEvent):
+class TokenAccountFrozen(MovesNothing):
     """Spending was stopped."""
 
     TOPIC: ClassVar[str] = "ledger.token_account_frozen"
     reason: str
 
 
-class TokenAccountUnfrozen(FelixEvent):
+class TokenAccountUnfrozen(MovesNothing):
     """Spending was allowed again."""
 
     TOPIC: ClassVar[str] = "ledger.token_account_unfrozen"
@@ -429,13 +442,22 @@ class TokensClawedBack(FelixEvent):
     reference: str | None
 
 
-class LotExtended(FelixEvent):
+class LotExtended(MovesNothing):
     """The expiry of a lot was moved."""
 
     TOPIC: ClassVar[str] = "ledger.lot_extended"
     expires_at: Moment | None
     lot_id: str
     reason: str
+
+
+class LotExpiryAnnounced(MovesNothing):
+    """The client was told that a lot runs out soon. ``left_mtok`` was free, held or frozen then; nothing moved."""
+
+    TOPIC: ClassVar[str] = "ledger.lot_expiry_announced"
+    expires_at: Moment
+    left_mtok: int
+    lot_id: str
 
 
 class LotFrozen(FelixEvent):
@@ -470,7 +492,7 @@ class TokensHeld(FelixEvent):
     purpose: str | None
 
 
-class HoldExtended(FelixEvent):
+class HoldExtended(MovesNothing):
     """A hold was given more time."""
 
     TOPIC: ClassVar[str] = "ledger.hold_extended"
@@ -612,7 +634,7 @@ class TokensReceived(FelixEvent):
     transfer_id: str
 
 
-class CreditLimitSet(FelixEvent):
+class CreditLimitSet(MovesNothing):
     """The limit of debt was changed."""
 
     TOPIC: ClassVar[str] = "ledger.credit_limit_set"
@@ -620,7 +642,7 @@ class CreditLimitSet(FelixEvent):
     reason: str
 
 
-class SpendCapSet(FelixEvent):
+class SpendCapSet(MovesNothing):
     """A spend cap came into force, or one with the same scope and window got a new limit and keeps its count."""
 
     TOPIC: ClassVar[str] = "ledger.spend_cap_set"
@@ -634,7 +656,7 @@ class SpendCapSet(FelixEvent):
     window_s: int | None
 
 
-class SpendCapRemoved(FelixEvent):
+class SpendCapRemoved(MovesNothing):
     """A spend cap was lifted."""
 
     TOPIC: ClassVar[str] = "ledger.spend_cap_removed"
@@ -642,7 +664,7 @@ class SpendCapRemoved(FelixEvent):
     reason: str | None
 
 
-class SpendCapPassed(FelixEvent):
+class SpendCapPassed(MovesNothing):
     """Spending passed a cap, for the first time in its window: a soft one, or a hard one by a capture."""
 
     TOPIC: ClassVar[str] = "ledger.spend_cap_passed"
@@ -651,7 +673,7 @@ class SpendCapPassed(FelixEvent):
     spent_mtok: int
 
 
-class AdjustmentProposed(FelixEvent):
+class AdjustmentProposed(MovesNothing):
     """A founder asked for an override of the balance."""
 
     TOPIC: ClassVar[str] = "ledger.adjustment_proposed"
@@ -662,7 +684,7 @@ class AdjustmentProposed(FelixEvent):
     reason: str
 
 
-class AdjustmentRejected(FelixEvent):
+class AdjustmentRejected(MovesNothing):
     """A proposed override was turned down."""
 
     TOPIC: ClassVar[str] = "ledger.adjustment_rejected"

@@ -22,6 +22,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from felix.domain.base import FelixCreated
+from felix.domain.ledger import messages
+from felix.domain.ledger.messages import MovesNothing
+
 TOKEN = "TOK"
 
 _PAID_WITH = {"purchased": "stripe:clearing", "migration": "opening_balance"}
@@ -244,20 +248,9 @@ _POST: dict[str, Callable[[Payload], Postings]] = {
 #: The stored names of all events that move tokens or money.
 TOKEN_EVENTS = frozenset(_POST)
 
-#: Those that do not. An event of the ledger is in exactly one of the two sets; a test says so.
+#: Those that do not, as their classes say. An event of the ledger is in exactly one of the two sets; a test says so.
 EVENTS_WITHOUT_POSTINGS = frozenset(
-    {
-        "ledger.token_account_opened",
-        "ledger.token_account_closed",
-        "ledger.token_account_frozen",
-        "ledger.token_account_unfrozen",
-        "ledger.lot_extended",
-        "ledger.hold_extended",
-        "ledger.credit_limit_set",
-        "ledger.spend_cap_set",
-        "ledger.spend_cap_removed",
-        "ledger.spend_cap_passed",
-        "ledger.adjustment_proposed",
-        "ledger.adjustment_rejected",
-    }
+    each.TOPIC
+    for each in vars(messages).values()
+    if isinstance(each, type) and issubclass(each, (FelixCreated, MovesNothing)) and "TOPIC" in vars(each)
 )

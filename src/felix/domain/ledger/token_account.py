@@ -53,6 +53,7 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
     LotExpired = m.LotExpired
     LotVoided = m.LotVoided
     LotExtended = m.LotExtended
+    LotExpiryAnnounced = m.LotExpiryAnnounced
     LotFrozen = m.LotFrozen
     LotUnfrozen = m.LotUnfrozen
     TokensClawedBack = m.TokensClawedBack
@@ -175,6 +176,10 @@ class TokenAccount(LotDecisions, UsageDecisions, LimitDecisions):
     def _lot_extended(self, expires_at: datetime | None, lot_id: str) -> None:
         self.book.extend(lot_id, expires_at)
         self._deadlines.add(expires_at, LOT, lot_id)
+
+    @event(m.LotExpiryAnnounced)
+    def _expiry_announced(self) -> None:
+        """Being told changes nothing."""
 
     @event(m.LotFrozen)
     def _lot_frozen(self, amount_mtok: int, lot_id: str, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""What is done later: the kinds of jobs, what a job sees while it runs, and the schedule."""

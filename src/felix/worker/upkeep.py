@@ -1,0 +1,57 @@
+"""What jobs ask the platform to do to itself, done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from felix import bootstrap
+from felix.application.lane import SNAPSHOT_EVERY
+from felix.eventstore.connections import connect
+from felix.eventstore.jobs import JobBook
+from felix.eventstore.long_streams import long_streams, snapshot_long_stream
+
+#: How long it can be seen what became of a job. Dead ones stay until a person has settled them.
+KEEP_FINISHED = timedelta(days=7)
+#: Violations that are kept with the job; `felix verify ledger` shows all.
+MOST_VIOLATIONS = 10
+
+
+class PlatformUpkeep:
+    """The :class:`~felix.application.jobs.kinds.Upkeep` of this installation."""
+
+    def __init__(self, endpoints: bootstrap.Endpoints, book: JobBook, *, partitions: int) -> None:
+        self._endpoints = endpoints
+        self._book = book
+        self._partitions = partitions
+
+    def verify_ledger(self, told: Callable[[int, int], None]) -> dict[str, Any]:
+        """Everything that ``felix verify ledger`` looks at."""
+        report = bootstrap.verify_ledger(self._endpoints, partitions=self._partitions, told=told)
+        return {
+            "consistent": report.consistent,
+            "events": report.events,
+            "looked_at": report.looked_at,
+            "violations": sum(report.found.values()),
+            "first": [
+                {"check": each.check, "place": each.place, "detail": each.detail[:200]}
+                for each in report.violations[:MOST_VIOLATIONS]
+            ],
+        }
+
+    def snapshot_long_streams(self, told: Callable[[int, int], None]) -> int:
+        """One after the other, on one connection, so that lanes hardly notice."""
+        made = 0
+        with connect(self._endpoints.writer_url) as connection:
+            for partition in range(self._partitions):
+                for long in long_streams(connection, partition, SNAPSHOT_EVERY):
+                    snapshot_long_stream(connection, long)
+                    made += 1
+                    told(partition, self._partitions)
+                told(partition + 1, self._partitions)
+        return made
+
+    def purge_jobs(self) -> int:
+        """A week is enough to see what became of a job."""
+        return self._book.purge(KEEP_FINISHED)

@@ -1,0 +1,12 @@
+"""A real worker whose sessions count as frozen after one second, so that a test need not wait for ten."""
+
+from __future__ import annotations
+
+import sys
+
+from felix.projections import base, partition_runner
+from felix.worker.__main__ import main
+
+if __name__ == "__main__":
+    base.FROZEN_AFTER_S, partition_runner.IDLE_S = 1.0, 0.3
+    sys.exit(main())

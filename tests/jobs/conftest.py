@@ -1,0 +1,21 @@
+"""Jobs on a real Postgres: a workshop with everything of a worker but its process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Accounts and whoever performs commands on them belong to the application's tests.
+sys.path.append(str(Path(__file__).parents[1] / "application"))
+
+from workshop import Workshop, open_workshop
+
+
+@pytest.fixture
+def workshop(database: str) -> Iterator[Workshop]:
+    """A workshop on a fresh database."""
+    with open_workshop(database) as opened:
+        yield opened
