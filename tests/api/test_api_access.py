@@ -38,6 +38,7 @@ _SOME = {
     "debit_id": "deb_" + "0" * 42,
     "adjustment_id": "adj_" + "0" * 32,
     "job_id": "00000000-0000-0000-0000-000000000000",
+    "projection": "balances",
     "rate_card_id": "default",
     "stream": "x",
     "command_key": "x",
@@ -88,6 +89,7 @@ FOUNDERS_ONLY = [
     ("/v1/tenants", {"slug": "a-friend", "name": "A friend"}),
     ("/v1/meters", {"name": "m", "unit": "piece"}),
     *((f"/v1/jobs/{_SOME['job_id']}/{what}", {}) for what in ("retry", "cancel")),
+    *((f"/v1/projections/balances/{what}", {}) for what in ("rebuild", "retry")),
     ("/v1/rate-cards/default/versions", {"prices": [{"kind": "flat", "meter": "m", "price_mtok": 0}]}),
     *(
         (f"/v1/token-accounts/{NOBODY}/{what}", {})
