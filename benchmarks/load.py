@@ -10,7 +10,7 @@ import gc
 import select
 import socket
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 #: An answer that takes longer than this ends the run with an error.
@@ -93,7 +93,7 @@ def drive(load: Load) -> Answers:
 def _drive(load: Load, epoll: select.epoll, sockets: dict[int, socket.socket]) -> Answers:
     answers = Answers()
     latencies, requests, clock, rate = answers.latencies_s, load.requests, time.monotonic, load.rate_s
-    idle = list(sockets)
+    idle = deque(sockets)  # in turn: a connection that rests for seconds is closed by the server
     due_at = dict.fromkeys(sockets, 0.0)
     unsent: dict[int, memoryview] = {}
     partial: dict[int, bytes] = {}
@@ -105,7 +105,7 @@ def _drive(load: Load, epoll: select.epoll, sockets: dict[int, socket.socket]) -
             due = now if rate is None else began_at + at / rate
             if due > now:
                 break
-            connection = idle.pop()
+            connection = idle.popleft()
             due_at[connection] = due
             request = requests[at]
             at += 1
