@@ -36,6 +36,7 @@ class AuditTrail(Projection):
 
     name = "audit_trail"
     version = 1
+    copies = True
     feed = "commands"
     tables = ("audit_trail",)
     ddl = """

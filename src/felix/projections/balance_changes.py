@@ -9,9 +9,9 @@ from uuid import UUID
 
 import psycopg
 
-from felix.domain.errors import Corrupt
 from felix.domain.ledger.postings import TOKEN, postings_of
 from felix.eventstore.mapper import RecordedEvent
+from felix.projections.base import change
 
 Thing = tuple[UUID, str, str]
 
@@ -254,12 +254,6 @@ def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _write(connection: psycopg.Connection[Any], query: str, parameters: Sequence[Any], rows: int) -> None:
-    written = connection.execute(query.encode(), parameters, prepare=True).rowcount
-    if written != rows:
-        raise Corrupt(f"{rows} rows should have changed, and {written} did.", expected=rows, changed=written)
-
-
 def _write_accounts(
     connection: psycopg.Connection[Any], partition: int, accounts: dict[tuple[UUID, str], _Account]
 ) -> None:
@@ -273,9 +267,9 @@ def _write_accounts(
         else:
             changed.append((*key, *amounts, *last))
     if new:
-        _write(connection, _NEW_ACCOUNTS, (partition, *_columns(new)), len(new))
+        change(connection, _NEW_ACCOUNTS, (partition, *_columns(new)), len(new))
     if changed:
-        _write(connection, _CHANGED_ACCOUNTS, (*_columns(changed), partition), len(changed))
+        change(connection, _CHANGED_ACCOUNTS, (*_columns(changed), partition), len(changed))
 
 
 def _write_lots(connection: psycopg.Connection[Any], partition: int, lots: dict[Thing, _Lot]) -> None:
@@ -287,18 +281,18 @@ def _write_lots(connection: psycopg.Connection[Any], partition: int, lots: dict[
         else:
             changed.append((*key, lot.extended, *amounts, lot.is_frozen, lot.is_void))
     if new:
-        _write(connection, _NEW_LOTS, (partition, *_columns(new)), len(new))
+        change(connection, _NEW_LOTS, (partition, *_columns(new)), len(new))
     if changed:
-        _write(connection, _CHANGED_LOTS, (*_columns(changed), partition), len(changed))
+        change(connection, _CHANGED_LOTS, (*_columns(changed), partition), len(changed))
 
 
 def _write_holds(connection: psycopg.Connection[Any], partition: int, changes: BalanceChanges) -> None:
     if changes.settled:
         settled = sorted(changes.settled)
-        _write(connection, _SETTLED_HOLDS, (*_columns(settled), partition), len(settled))
+        change(connection, _SETTLED_HOLDS, (*_columns(settled), partition), len(settled))
     if changes.held:
         new = [(*key, *hold, changes.extended.pop(key)) for key, hold in changes.held.items()]
-        _write(connection, _NEW_HOLDS, (partition, *_columns(new)), len(new))
+        change(connection, _NEW_HOLDS, (partition, *_columns(new)), len(new))
     if changes.extended:
         extended = [(*key, expires_at) for key, expires_at in changes.extended.items()]
-        _write(connection, _EXTENDED_HOLDS, (*_columns(extended), partition), len(extended))
+        change(connection, _EXTENDED_HOLDS, (*_columns(extended), partition), len(extended))

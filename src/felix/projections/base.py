@@ -8,13 +8,15 @@ no table but its own. Adding one adds a file to this package with a ``PROJECTION
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, ClassVar
 
 import psycopg
 from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 
+from felix.domain.errors import Corrupt
 from felix.eventstore.mapper import event_class_of
 from felix.projections.feeds import FEEDS, Feed, FeedName
 
@@ -36,7 +38,8 @@ class Projection(ABC):
     ``ignores`` names those of the same nouns that it can do without, so that a new event can't be forgotten.
     What a fold raises about an event stops that event's tenant in this projection, and nobody else.
     ``tables`` and ``ddl`` name tables without a schema: that is the search path's, so that a rebuild can fold into
-    another one. Each has ``partition`` and ``tenant_id``, and keys that begin with ``partition``.
+    another one. Each has ``partition`` and ``tenant_id``, and keys that begin with ``partition``. A fold that
+    ``copies`` uses COPY; the statements of all others are sent without waiting for the answer of each.
     """
 
     name: ClassVar[str]
@@ -46,6 +49,7 @@ class Projection(ABC):
     ignores: ClassVar[frozenset[str]] = frozenset()
     tables: ClassVar[tuple[str, ...]]
     ddl: ClassVar[str]
+    copies: ClassVar[bool] = False
 
     @abstractmethod
     def fold(self, events: Sequence[Any], connection: psycopg.Connection[Any]) -> None:
@@ -84,14 +88,52 @@ class Projection(ABC):
         return frozenset(name.partition(".")[0] for name in self.reads)
 
 
-def connect_projector(url: str, *, schema: str = "read", patient: bool = False) -> psycopg.Connection[Any]:
+class ProjectorConnection(psycopg.Connection[Any]):
+    """A connection for folds."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.owed: list[tuple[psycopg.Cursor[Any], int]] = []
+
+    @contextmanager
+    def without_waiting(self) -> Iterator[None]:
+        """Send the statements in here together, and look at their answers at the end, or where one is fetched.
+
+        On a busy machine a fold waits longer for its turn after each statement than for the statement itself.
+        """
+        try:
+            with self.pipeline():
+                yield
+            for cursor, rows in self.owed:
+                _must_have_changed(cursor, rows)
+        finally:
+            self.owed.clear()
+
+
+def change(connection: psycopg.Connection[Any], query: str, parameters: Sequence[Any], rows: int) -> None:
+    """Execute a statement that has to change so many rows. Raises ``Corrupt`` as soon as its answer is there."""
+    cursor = connection.execute(query.encode(), parameters, prepare=True)
+    if isinstance(connection, ProjectorConnection) and connection.pgconn.pipeline_status:
+        connection.owed.append((cursor, rows))
+    else:
+        _must_have_changed(cursor, rows)
+
+
+def _must_have_changed(cursor: psycopg.Cursor[Any], rows: int) -> None:
+    if cursor.rowcount != rows:
+        raise Corrupt(
+            f"{rows} rows should have changed, and {cursor.rowcount} did.", expected=rows, changed=cursor.rowcount
+        )
+
+
+def connect_projector(url: str, *, schema: str = "read", patient: bool = False) -> ProjectorConnection:
     """A connection for folds, in autocommit mode.
 
     Commits don't wait for the disk: cursor and effect are one transaction, so what a power cut takes back is folded
     again. Integers are always sent as ``bigint``, whatever their size, so that a statement has one prepared plan.
     Whoever freezes loses the connection and with it every lock, unless it is to be ``patient`` with what is slow.
     """
-    connection = psycopg.connect(url, autocommit=True)
+    connection = ProjectorConnection.connect(url, autocommit=True)
     for dumper in (Int8BinaryDumper, Int8Dumper):
         connection.adapters.register_dumper(int, dumper)
     connection.execute("set synchronous_commit = off")

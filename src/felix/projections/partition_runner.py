@@ -20,7 +20,7 @@ import psycopg
 from felix.domain.errors import DEFECTS, Corrupt
 from felix.eventstore.reader import GapInLog
 from felix.projections import poison
-from felix.projections.base import Projection
+from felix.projections.base import Projection, ProjectorConnection
 from felix.projections.feeds import FEEDS, Feed, FeedName
 from felix.projections.poison import FAILURES
 from felix.projections.table_sets import LIVE, TableSet
@@ -33,9 +33,9 @@ BATCH, BATCH_FAR_BEHIND = 500, 2_000
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 30.0
 #: How often a runner asks for projections that another process owns.
 OWNERSHIP_RETRY_S = 1.0
-#: After a batch of each feed, news gathers for as long as they took, within these bounds: at a steady stream a batch then
-#: has more than a few of them, and on a busy machine partitions leave half of the time to others.
-GATHER_S, MAX_GATHER_S = 0.01, 0.05
+#: After a batch of each feed, news gathers for as long as they took, within these bounds: at a steady stream a batch
+#: then has more than a few of them, and on a busy machine partitions leave half of the time to others.
+GATHER_S, MAX_GATHER_S = 0.02, 0.05
 
 #: An idle runner says that it lives, and looks for what it was not told of.
 IDLE_S = 3.0
@@ -107,7 +107,7 @@ class PartitionRunner:
 
     def __init__(
         self,
-        connect: Callable[[], psycopg.Connection[Any]],
+        connect: Callable[[], ProjectorConnection],
         projections: Sequence[Projection],
         partition: int,
         tables: TableSet = LIVE,
@@ -122,7 +122,7 @@ class PartitionRunner:
         self._far_behind = far_behind
         self._own_at = self._retry_at = 0.0
         self._connect = connect
-        self._connection: psycopg.Connection[Any] | None = None
+        self._connection: ProjectorConnection | None = None
         self._signal = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"projections-{partition}", daemon=True)
@@ -175,7 +175,7 @@ class PartitionRunner:
             self._signal.wait(min(left, 0.25))
             self._signal.clear()
 
-    def _retell(self, connection: psycopg.Connection[Any]) -> None:
+    def _retell(self, connection: ProjectorConnection) -> None:
         self._look_at_heads(connection)
         self._own_at = 0.0
         while not self._stopping:
@@ -192,7 +192,7 @@ class PartitionRunner:
             elif not resumed and not self._signal.wait(self._idle_for(now)):
                 self._look_at_heads(connection)
 
-    def _fold_feeds(self, connection: psycopg.Connection[Any], now: float) -> bool:
+    def _fold_feeds(self, connection: ProjectorConnection, now: float) -> bool:
         """Fold what is furthest behind, and go on as long as that is far behind or of a feed that had no turn yet;
         False when there was nothing to do."""
         had_a_turn: set[FeedName] = set()
@@ -204,11 +204,11 @@ class PartitionRunner:
                 had_a_turn.add(feed)
         return bool(had_a_turn)
 
-    def _look_at_heads(self, connection: psycopg.Connection[Any]) -> None:
+    def _look_at_heads(self, connection: ProjectorConnection) -> None:
         for name in self.heads:
             self._look_at_head(connection, FEEDS[name])
 
-    def _look_at_head(self, connection: psycopg.Connection[Any], feed: Feed) -> int:
+    def _look_at_head(self, connection: ProjectorConnection, feed: Feed) -> int:
         head = max(self.heads[feed.name], feed.heads(connection).get(self.partition, 0))
         self.heads[feed.name] = head
         return head
@@ -225,7 +225,7 @@ class PartitionRunner:
             due.append(self._retry_at)
         return min(IDLE_S, max(0.001, min(due) - now)) if due else IDLE_S
 
-    def _own(self, connection: psycopg.Connection[Any]) -> None:
+    def _own(self, connection: ProjectorConnection) -> None:
         """Take what is free; the lock lasts as long as the connection."""
         wanted = {cursor.projection.name: cursor for cursor in self.cursors if not cursor.owned}
         keys = {_lock_key(name, self.partition, self._tables): name for name in wanted}
@@ -247,13 +247,13 @@ class PartitionRunner:
                 self._disown(connection, cursor)
                 cursor.error = f"{OtherVersionInstalled.__name__}: version {version} is installed"
 
-    def _disown(self, connection: psycopg.Connection[Any], cursor: Cursor) -> None:
+    def _disown(self, connection: ProjectorConnection, cursor: Cursor) -> None:
         cursor.owned = False
         connection.execute(
             "select pg_advisory_unlock(%s)", (_lock_key(cursor.projection.name, self.partition, self._tables),)
         )
 
-    def fold_until(self, connection: psycopg.Connection[Any], position: int) -> bool:
+    def fold_until(self, connection: ProjectorConnection, position: int) -> bool:
         """Without a thread: fold up to a position and no further; False where another process is at it.
 
         Raises :class:`StandsStill`.
@@ -283,7 +283,7 @@ class PartitionRunner:
         ahead = [cursor.position - at for cursor in same if cursor.position > at]
         return [cursor for cursor in same if cursor.position == at], min([limit, *ahead])
 
-    def _fold_batch(self, connection: psycopg.Connection[Any], group: list[Cursor], limit: int) -> int:
+    def _fold_batch(self, connection: ProjectorConnection, group: list[Cursor], limit: int) -> int:
         at, feed = group[0].position, group[0].projection.source
         try:
             events = feed.read(connection, self.partition, at, limit)
@@ -303,14 +303,19 @@ class PartitionRunner:
         self._fold_group(connection, group, events)
         return len(events)
 
-    def _fold_group(self, connection: psycopg.Connection[Any], group: list[Cursor], facts: Sequence[Any]) -> None:
+    def _fold_group(self, connection: ProjectorConnection, group: list[Cursor], facts: Sequence[Any]) -> None:
         """Fold into all of them in one transaction; if one fails, into each in its own, and then tenant by tenant."""
         at, to = group[0].position, facts[-1].position
         try:
             with connection.transaction():
                 self._move(connection, group, at, to)
                 for cursor in group:
-                    poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
+                    if cursor.projection.copies:
+                        poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
+                with connection.without_waiting():
+                    for cursor in group:
+                        if not cursor.projection.copies:
+                            poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
         except Fenced as error:
             self._step_back(connection, group, error)
         except FAILURES as error:
@@ -327,7 +332,7 @@ class PartitionRunner:
             for cursor in group:
                 cursor.advance(to)
 
-    def _fold_by_tenant(self, connection: psycopg.Connection[Any], cursor: Cursor, facts: Sequence[Any]) -> None:
+    def _fold_by_tenant(self, connection: ProjectorConnection, cursor: Cursor, facts: Sequence[Any]) -> None:
         """Fold what can be folded, stop the tenants of the rest, and go on: all of it together or nothing."""
         name, to = cursor.projection.name, facts[-1].position
         try:
@@ -351,7 +356,7 @@ class PartitionRunner:
                 )  # fmt: skip
             cursor.advance(to)
 
-    def _try_stopped(self, connection: psycopg.Connection[Any], now: float) -> bool:
+    def _try_stopped(self, connection: ProjectorConnection, now: float) -> bool:
         """Fold a page of a stopped tenant that is due for another try; True when there may be more to do at once."""
         cursors = {
             cursor.projection.name: cursor
@@ -374,7 +379,7 @@ class PartitionRunner:
         self._retry_at = now
         return True
 
-    def _resume(self, connection: psycopg.Connection[Any], cursor: Cursor, tenant_id: UUID) -> None:
+    def _resume(self, connection: ProjectorConnection, cursor: Cursor, tenant_id: UUID) -> None:
         projection, at = cursor.projection, cursor.position
         first = cursor.stopped[tenant_id]
         failed = None
@@ -408,7 +413,7 @@ class PartitionRunner:
                 del cursor.stopped[tenant_id]
                 log.info("projection %s goes on for tenant %s", projection.name, tenant_id)
 
-    def _step_back(self, connection: psycopg.Connection[Any], group: list[Cursor], error: Fenced) -> None:
+    def _step_back(self, connection: ProjectorConnection, group: list[Cursor], error: Fenced) -> None:
         """Give up what others have moved, and look at once where it is now."""
         for cursor in group:
             self._disown(connection, cursor)
@@ -416,7 +421,7 @@ class PartitionRunner:
         self._own_at = 0.0
         log.warning("partition %d: %s", self.partition, error)
 
-    def _move(self, connection: psycopg.Connection[Any], group: list[Cursor], at: int, to: int) -> None:
+    def _move(self, connection: ProjectorConnection, group: list[Cursor], at: int, to: int) -> None:
         """Move the cursors first: whoever lost its place waits here for the other's commit, and is turned away."""
         names = [cursor.projection.name for cursor in group]
         versions = [cursor.projection.version for cursor in group]

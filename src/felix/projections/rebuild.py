@@ -23,7 +23,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from felix.domain.errors import Conflict, Corrupt, NotFound, Unavailable
-from felix.projections.base import Projection, connect_projector
+from felix.projections.base import Projection, ProjectorConnection, connect_projector
 from felix.projections.partition_runner import PartitionRunner, StandsStill
 from felix.projections.rebuild_folders import ALONE_BELOW_EVENTS, BATCH, folding
 from felix.projections.table_sets import LIVE, REBUILD, TableSet, differences
@@ -319,7 +319,7 @@ class Rebuild:
         told = Jsonb(differences or [])
         connection.execute(_STATE, (state, detail, told, state, state, self._projection.name))
 
-    def _connect(self, tables: TableSet) -> psycopg.Connection[Any]:
+    def _connect(self, tables: TableSet) -> ProjectorConnection:
         return connect_projector(self._url, schema=tables.schema, patient=True)
 
 

@@ -7,11 +7,10 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import psycopg
 
-from felix.projections.base import Projection, connect_projector
+from felix.projections.base import Projection, ProjectorConnection, connect_projector
 from felix.projections.feeds import FEEDS, FeedName
 from felix.projections.partition_runner import BATCH_FAR_BEHIND, MAX_BACKOFF_S, PartitionRunner
 from felix.projections.table_sets import LIVE, TableSet
@@ -107,7 +106,7 @@ class ProjectionRunner:
             for cursor in runner.cursors
         }
 
-    def _connect(self) -> psycopg.Connection[Any]:
+    def _connect(self) -> ProjectorConnection:
         return connect_projector(self._url, schema=self._tables.schema)
 
     def _watch(self) -> None:

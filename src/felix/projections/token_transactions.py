@@ -58,6 +58,7 @@ class TokenTransactions(Projection):
 
     name = "token_transactions"
     version = 1
+    copies = True
     reads = TOKEN_EVENTS
     ignores = EVENTS_WITHOUT_POSTINGS
     tables = ("token_transactions", "ledger_balances")
