@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -218,3 +220,16 @@ def test_a_throwaway_server_is_gone_afterwards() -> None:
             assert connection.execute("show work_mem").fetchone() == ("8MB",)
         data_dir = address.socket_dir.parent
     assert not data_dir.exists()
+
+
+def test_what_a_killed_test_process_left_is_cleared_away(eventually: Callable[..., None]) -> None:
+    code = "from felix.embedded import throwaway_postgres as t\nwith t(): print('runs', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None and killed.stdout.readline() == b"runs\n"
+        killed.kill()
+    (left,) = Path(tempfile.gettempdir()).glob(f"felix-throwaway-{killed.pid}-*")
+    postmaster = int((left / "pgdata" / "postmaster.pid").read_text().split()[0])
+    assert is_alive(postmaster)
+    with throwaway_postgres():
+        eventually(lambda: not is_alive(postmaster))
+    assert not left.exists()
