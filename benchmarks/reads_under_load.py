@@ -32,8 +32,8 @@ CONNECTIONS = 16
 CATCH_UP_TIMEOUT_S = 600.0
 _EVENTS = "select count(*) from felix.events"
 _BEHIND = (
-    "select coalesce(sum(greatest(0, p.position - c.position)), 0)"
-    " from felix.cursors c join felix.partitions p using (partition) where c.projection = 'balances'"
+    "select coalesce(sum(greatest(0, case when c.projection in ('audit_trail', 'commands') then p.commands"
+    " else p.position end - c.position)), 0) from felix.cursors c join felix.partitions p using (partition)"
 )
 
 

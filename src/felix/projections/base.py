@@ -26,7 +26,7 @@ EVERY_EVENT = "*"
 #: process goes on answering, so no timeout of the network ends its session; Postgres has to.
 FROZEN_AFTER_S = 10.0
 #: A transaction that lasts for so long, be it frozen in the middle of a COPY, is given up: a batch is milliseconds.
-TRANSACTION_TIMEOUT_S = 60.0
+TRANSACTION_TIMEOUT_S = 30.0
 
 
 class Projection(ABC):

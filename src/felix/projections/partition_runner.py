@@ -35,7 +35,7 @@ BACKOFF_S, MAX_BACKOFF_S = 1.0, 30.0
 OWNERSHIP_RETRY_S = 1.0
 #: After a batch of each feed, news gathers for as long as they took, within these bounds: at a steady stream a batch
 #: then has more than a few of them, and on a busy machine partitions leave half of the time to others.
-GATHER_S, MAX_GATHER_S = 0.02, 0.05
+GATHER_S, MAX_GATHER_S = 0.01, 0.03
 
 #: An idle runner says that it lives, and looks for what it was not told of.
 IDLE_S = 3.0
