@@ -181,8 +181,17 @@ def port_of(felix: RunningFelix) -> int:
 
 def is_ready(url: str) -> bool:
     """Whether `/readyz` says so."""
+    return _is_fine(f"{url}/readyz")
+
+
+def answers(url: str) -> bool:
+    """Whether there is anybody, ready or not."""
+    return _is_fine(f"{url}/healthz")
+
+
+def _is_fine(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/readyz", trust_env=False, timeout=2).status_code == 200
+        return httpx.get(url, trust_env=False, timeout=2).status_code == 200
     except httpx.TransportError:
         return False
 

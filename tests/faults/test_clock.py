@@ -20,7 +20,7 @@ import httpx
 import psycopg
 import pytest
 import time_machine
-from clients import gaps, is_ready
+from clients import answers, gaps, is_ready
 from figures import DEEP, record
 from processes import Process, seconds_until
 from projections.conftest import House, contents
@@ -74,8 +74,9 @@ def test_wrong_clocks_change_no_order_and_no_row(
             )
         clients = []
         for url, log in logs:
-            seconds_until(lambda url=url: is_ready(url), 60, log.read_text)
+            seconds_until(lambda url=url: answers(url), 60, log.read_text)
             clients.append(stack.enter_context(httpx.Client(base_url=url, headers=headers, trust_env=False)))
+        assert not is_ready(logs[0][0])  # whoever sends requests where it is ready does not send any there
         positions = []
         for number in range(WRITES):
             answer = post(clients[number % 2], f"{account}/debits", {"meter": "m", "amount_mtok": 1}, key=f"d-{number}")

@@ -19,7 +19,7 @@ from felix_world import make_app, open_world
 from starlette.testclient import TestClient
 
 from felix import bootstrap
-from felix.api.readiness import Check, checks_of
+from felix.api.readiness import Check, answer_of, checks_of
 from felix.application.jobs.upkeep import purge_jobs, verify_ledger
 from felix.eventstore.jobs import insert_jobs
 from felix.eventstore.migrations import read_migrations
@@ -90,6 +90,12 @@ def test_a_full_disk_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("felix.api.readiness.DISK_ALARM_BYTES", 2**62)
     (disk,) = [check for check in checks_of(HEALTHY, None, tmp_path) if check.name == "disk"]
     assert not disk.ok and "make room" in disk.detail and str(tmp_path.parent) not in disk.detail
+
+
+@pytest.mark.parametrize("skew_s", [-61.0, 61.0])
+def test_a_process_whose_clock_is_far_off_takes_no_commands(tmp_path: Path, skew_s: float) -> None:
+    answer = answer_of(checks_of(replace(HEALTHY, skew_s=skew_s), None, tmp_path))
+    assert answer["status"] == "not ready"
 
 
 def test_the_job_that_verifies_is_the_one_that_is_looked_for() -> None:

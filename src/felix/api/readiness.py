@@ -20,6 +20,8 @@ LAG_ALARM_EVENTS, LAG_ALARM_S = 10_000, 60.0
 OVERDUE_ALARM_S = 300.0
 VERIFIED_EVERY_S = 2 * 86_400.0
 SKEW_ALARM_S = 2.0
+#: Commands carry this process's time, and an account's time never goes back: one that is so wrong must take none.
+MAX_SKEW_S = 60.0
 DISK_ALARM_BYTES = 2**30
 
 
@@ -173,9 +175,8 @@ def clock(signs: VitalSigns) -> Check:
     if abs(signs.skew_s) <= SKEW_ALARM_S:
         return Check("clock", True, f"{abs(signs.skew_s):.1f} s from the database's")
     where = "behind" if signs.skew_s > 0 else "ahead of"
-    return Check(
-        "clock", False, f"this machine is {abs(signs.skew_s):.1f} s {where} the database: is NTP running on both?"
-    )
+    detail = f"this machine is {abs(signs.skew_s):.1f} s {where} the database: is NTP running on both?"
+    return Check("clock", False, detail, needed=abs(signs.skew_s) > MAX_SKEW_S)
 
 
 def _are(count: int) -> str:
