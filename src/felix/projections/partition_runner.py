@@ -35,7 +35,7 @@ BACKOFF_S, MAX_BACKOFF_S = 1.0, 30.0
 OWNERSHIP_RETRY_S = 1.0
 #: After a batch of each feed, news gathers for so long. A batch costs milliseconds however small it is, so at a steady
 #: stream of a few writes a second nearly every one of them would have its own.
-GATHER_S = 0.04
+GATHER_S = 0.02
 
 #: An idle runner says that it lives, and looks for what it was not told of.
 IDLE_S = 3.0

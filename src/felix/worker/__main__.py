@@ -6,7 +6,6 @@ SIGTERM or SIGINT to this process lets the batches and jobs at hand finish; so d
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from datetime import timedelta
@@ -25,8 +24,6 @@ log = logging.getLogger("felix.worker")
 #: the next start, and a job given back.
 STOP_TIMEOUT_S = 3.5
 ORPHAN_TIMEOUT_S = 4.5
-#: Read models and jobs may be a little late, requests may not: where both want a core, the worker is the one to wait.
-NICENESS = 5
 #: How often the lag is looked at, and said when it is worth it.
 REPORT_EVERY_S = 10.0
 WORTH_SAYING_EVENTS = 1_000
@@ -35,7 +32,6 @@ WORTH_SAYING_EVENTS = 1_000
 def main() -> int:
     """Run until asked to stop; 1 when something would not stop in time."""
     log_json(process="worker")
-    os.nice(NICENESS)
     stopping = begin_child(at_the_latest_s=ORPHAN_TIMEOUT_S)
     settings = Settings()
     log_json(settings.log_level, process=settings.process_name or "worker")
