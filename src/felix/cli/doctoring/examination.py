@@ -107,7 +107,7 @@ class Examination:
         except OSError:
             return None
         pid = int(said) if said.isdigit() else 0
-        return pid if pid and is_alive(pid) and "felix" in command_of(pid) else None
+        return pid if pid and is_alive(pid) and runs_felix(pid) else None
 
     @cached_property
     def endpoints(self) -> Endpoints | None:
@@ -187,6 +187,13 @@ def command_of(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
+
+
+def runs_felix(pid: int) -> bool:
+    """Whether a process runs Felix, and not just something in a directory of that name."""
+    return any(
+        word.startswith("felix.") or word == "felix" or word.endswith("/bin/felix") for word in command_of(pid).split()
+    )
 
 
 def is_stopped(pid: int) -> bool:

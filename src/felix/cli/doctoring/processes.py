@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from felix.cli.doctoring.examination import Examination, command_of, is_stopped
+from felix.cli.doctoring.examination import Examination, command_of, is_stopped, runs_felix
 from felix.cli.doctoring.findings import Findings, ok, problem, warning
 from felix.embedded.processes import is_alive, processes_in
 
@@ -22,7 +22,7 @@ def processes(examination: Examination) -> Findings:
     """What `felix up` started is alive and not frozen, and nothing outlives it."""
     supervisor = examination.supervisor
     children = {name: pid for name, pid in examination.processes.items() if name != "supervisor"}
-    alive = {name: pid for name, pid in children.items() if is_alive(pid) and "felix" in command_of(pid)}
+    alive = {name: pid for name, pid in children.items() if is_alive(pid) and runs_felix(pid)}
     if supervisor is None:
         servers = _servers(examination)
         for name, pid in (alive | servers).items():
@@ -79,7 +79,7 @@ def port(examination: Examination) -> Findings:
 
 def _explain_port(host: str, wanted: int, error: OSError) -> Findings:
     holders = listeners(wanted)
-    mine = [pid for pid in holders if "felix" in command_of(pid)]
+    mine = [pid for pid in holders if runs_felix(pid)]
     if error.errno == errno.EADDRINUSE and mine:
         yield ok(f"port {wanted} is served by {command_of(mine[0])} ({mine[0]})")
     elif error.errno == errno.EADDRINUSE:
