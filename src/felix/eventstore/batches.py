@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-import orjson
 import psycopg
 
 from felix.domain.errors import Corrupt
 from felix.eventstore.mapper import RecordedCommand, RecordedEvent
-from felix.eventstore.reader import GapInLog
+from felix.eventstore.reader import COLUMNS, COMMAND_COLUMNS, dense, recorded, recorded_commands
 
 #: A payload up to this size comes with its row: 5,000 rows of it are 80 MB at the very worst.
 INLINE_BYTES = 16 * 1024
@@ -23,10 +22,7 @@ BATCH_BYTES = 8 * 1024 * 1024
 #: No command that the API takes makes an event of more: bodies are limited to 64 kB, an item of a batch to less.
 MAX_STATE_BYTES = 1024 * 1024
 
-_COLUMNS = (
-    "partition, position, tenant_id, tenant_sequence, stream, version, type, event_id, recorded_at, command_key, actor,"
-    f" metadata::text, case when octet_length(state) <= {INLINE_BYTES} then state end"
-)
+_COLUMNS = COLUMNS.removesuffix("state") + f"case when octet_length(state) <= {INLINE_BYTES} then state end"
 _EVENTS = f"select {_COLUMNS} from felix.events where partition = %s"  # noqa: S608 constants
 _BATCH = _EVENTS + " and position > %s order by position limit %s"
 _OF_TENANT = (
@@ -37,8 +33,7 @@ _OF_TENANT = (
 _SIZES = "select position, octet_length(state) from felix.events where partition = %s and position = any(%b)"
 _STATE = "select state from felix.events where partition = %s and position = %s"
 _COMMANDS_OF_TENANT = (
-    "select partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position,"
-    " recorded_at, metadata::text, reason, outcome from felix.commands"
+    f"select {COMMAND_COLUMNS} from felix.commands"  # noqa: S608 constants
     " where partition = %s and tenant_id = %s and sequence >= %s and sequence <= %s order by sequence limit %s"
 )
 
@@ -82,11 +77,7 @@ def read_batch(connection: psycopg.Connection[Any], partition: int, after: int, 
     Raises ``GapInLog``.
     """
     rows = connection.execute(_BATCH, (partition, after, limit), prepare=True, binary=True)
-    found = _recorded(connection, rows.fetchall())
-    if found and (found[0].position != after + 1 or found[-1].position != after + len(found)):
-        missing = next((at for at, event in enumerate(found, after + 1) if event.position != at), after + 1)
-        raise GapInLog(f"Partition {partition} has no position {missing}.", partition=partition, position=missing)
-    return found
+    return dense(_with_payloads(connection, recorded(rows)), partition, after)
 
 
 def read_tenant(
@@ -94,7 +85,7 @@ def read_tenant(
 ) -> list[RecordedEvent]:
     """A tenant's events from position ``first``, which is one of them, to ``last``; at most ``limit``."""
     rows = connection.execute(_OF_TENANT, (partition, tenant_id, last, partition, first, limit), binary=True)
-    return _recorded(connection, rows.fetchall())
+    return _with_payloads(connection, recorded(rows))
 
 
 def read_tenant_commands(
@@ -102,28 +93,13 @@ def read_tenant_commands(
 ) -> list[RecordedCommand]:
     """A tenant's commands from one place of their feed to another; at most ``limit``."""
     rows = connection.execute(_COMMANDS_OF_TENANT, (partition, tenant_id, first, last, limit), binary=True)
-    return [RecordedCommand(*(*row[:10], orjson.loads(row[10]), *row[11:])) for row in rows]
+    return recorded_commands(rows)
 
 
-def _recorded(connection: psycopg.Connection[Any], rows: list[tuple[Any, ...]]) -> list[RecordedEvent]:
-    loads = orjson.loads
-    found = [
-        RecordedEvent(
-            partition, position, tenant_id, tenant_sequence, stream, version, type_, event_id, recorded_at,
-            command_key, actor, loads(metadata), state,
-        )
-        for (
-            partition, position, tenant_id, tenant_sequence, stream, version, type_, event_id, recorded_at,
-            command_key, actor, metadata, state,
-        ) in rows
-    ]  # fmt: skip
+def _with_payloads(connection: psycopg.Connection[Any], found: list[RecordedEvent]) -> list[RecordedEvent]:
     large = [place for place, event in enumerate(found) if event.state is None]
-    return _with_large(connection, found, large) if large else found
-
-
-def _with_large(
-    connection: psycopg.Connection[Any], found: list[RecordedEvent], large: list[int]
-) -> list[RecordedEvent]:
+    if not large:
+        return found
     partition = found[0].partition
     sizes = dict(connection.execute(_SIZES, (partition, [found[place].position for place in large])))
     fetched_bytes = 0

@@ -6,8 +6,8 @@ batch is checked for that, in production too: what is missing must stop the read
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import orjson
 import psycopg
@@ -15,6 +15,8 @@ from eventsourcing.persistence import InternalError
 
 from felix.domain.errors import Corrupt
 from felix.eventstore.mapper import RecordedCommand, RecordedEvent
+
+R = TypeVar("R", RecordedEvent, RecordedCommand)
 
 #: The columns of a :class:`RecordedEvent`, in its order.
 COLUMNS = (
@@ -24,9 +26,13 @@ COLUMNS = (
 _SELECT = f"select {COLUMNS} from felix.events where partition = %s"  # noqa: S608 constants
 _PARTITION = _SELECT + " and position > %s order by position limit %s"
 _STREAM = _SELECT + " and stream = %s and version > %s order by version limit %s"
+#: The columns of a :class:`RecordedCommand`, in its order.
+COMMAND_COLUMNS = (
+    "partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position, recorded_at,"
+    " metadata::text, reason, outcome"
+)
 _COMMANDS = (
-    "select partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position,"
-    " recorded_at, metadata::text, reason, outcome from felix.commands"
+    f"select {COMMAND_COLUMNS} from felix.commands"  # noqa: S608 constants
     " where partition = %s and sequence > %s order by sequence limit %s"
 )
 
@@ -40,36 +46,23 @@ def read_partition(
 ) -> list[RecordedEvent]:
     """The events that follow position ``after``, at most ``limit``. Raises :class:`GapInLog`."""
     found = recorded(connection.execute(_PARTITION, (partition, after, limit), prepare=True, binary=True))
-    if (missing := _gap(found, after)) is not None:
-        raise GapInLog(f"Partition {partition} has no position {missing}.", partition=partition, position=missing)
-    return found
+    return dense(found, partition, after)
 
 
 def read_commands(
     connection: psycopg.Connection[Any], partition: int, after: int, limit: int = 500
 ) -> list[RecordedCommand]:
     """The commands that follow a place in their feed, at most ``limit``. Raises :class:`GapInLog`."""
-    loads = orjson.loads
-    found = [
-        RecordedCommand(
-            partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
-            loads(metadata), reason, outcome,
-        )
-        for (
-            partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
-            metadata, reason, outcome,
-        ) in connection.execute(_COMMANDS, (partition, after, limit), prepare=True, binary=True)
-    ]  # fmt: skip
-    if (missing := _gap(found, after)) is not None:
-        raise GapInLog(f"Partition {partition} has no command {missing}.", partition=partition, position=missing)
+    found = recorded_commands(connection.execute(_COMMANDS, (partition, after, limit), prepare=True, binary=True))
+    return dense(found, partition, after, "command")
+
+
+def dense(found: list[R], partition: int, after: int, what: str = "position") -> list[R]:
+    """The same, when nothing is missing from what follows ``after``. Raises :class:`GapInLog`."""
+    if found and (found[0].position != after + 1 or found[-1].position != after + len(found)):
+        missing = next(expected for expected, each in enumerate(found, after + 1) if each.position != expected)
+        raise GapInLog(f"Partition {partition} has no {what} {missing}.", partition=partition, position=missing)
     return found
-
-
-def _gap(found: Sequence[RecordedEvent | RecordedCommand], after: int) -> int | None:
-    """The first position that is missing from what follows ``after``."""
-    if not found or (found[0].position == after + 1 and found[-1].position == after + len(found)):
-        return None
-    return next(expected for expected, each in enumerate(found, after + 1) if each.position != expected)
 
 
 def read_stream(
@@ -104,5 +97,20 @@ def recorded(rows: Iterable[tuple[Any, ...]]) -> list[RecordedEvent]:
         for (
             partition, position, tenant_id, tenant_sequence, stream, version, type_, event_id, recorded_at,
             command_key, actor, metadata, state,
+        ) in rows
+    ]  # fmt: skip
+
+
+def recorded_commands(rows: Iterable[tuple[Any, ...]]) -> list[RecordedCommand]:
+    """Rows of :data:`COMMAND_COLUMNS` as commands."""
+    loads = orjson.loads
+    return [
+        RecordedCommand(
+            partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
+            loads(metadata), reason, outcome,
+        )
+        for (
+            partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
+            metadata, reason, outcome,
         ) in rows
     ]  # fmt: skip
