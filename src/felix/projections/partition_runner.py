@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
@@ -26,6 +26,7 @@ from felix.projections.poison import FAILURES
 from felix.projections.table_sets import LIVE, TableSet
 
 log = logging.getLogger("felix.projections")
+T = TypeVar("T")
 
 #: A batch when nothing is in a hurry, and when far behind: a larger one has fewer transactions and more to lose.
 BATCH, BATCH_FAR_BEHIND = 500, 2_000
@@ -335,26 +336,36 @@ class PartitionRunner:
     def _fold_by_tenant(self, connection: ProjectorConnection, cursor: Cursor, facts: Sequence[Any]) -> None:
         """Fold what can be folded, stop the tenants of the rest, and go on: all of it together or nothing."""
         name, to = cursor.projection.name, facts[-1].position
+
+        def fold() -> list[poison.Poison]:
+            found = poison.fold_by_tenant(cursor.projection, cursor.without_stopped(facts), connection)
+            for each in found:
+                poison.record(connection, self._tables, self.partition, name, each)
+            return found
+
+        if (found := self._move_with(connection, cursor, to, fold)) is None:
+            return
+        for each in found:
+            cursor.stopped[each.tenant_id] = each.position
+            log.error(
+                "projection %s stops for tenant %s in partition %d, and goes on for the others: %s",
+                name, each.tenant_id, self.partition, each,
+            )  # fmt: skip
+        cursor.advance(to)
+
+    def _move_with(self, connection: ProjectorConnection, cursor: Cursor, to: int, fold: Callable[[], T]) -> T | None:
+        """Move one cursor and do this, together or not at all; None when it can't be done now."""
         try:
             with connection.transaction():
                 self._move(connection, [cursor], cursor.position, to)
-                found = poison.fold_by_tenant(cursor.projection, cursor.without_stopped(facts), connection)
-                for each in found:
-                    poison.record(connection, self._tables, self.partition, name, each)
+                return fold()
         except Fenced as error:
             self._step_back(connection, [cursor], error)
         except FAILURES as error:
             if connection.closed:
                 raise psycopg.OperationalError(str(error)) from error
             cursor.fail(error, self.partition)
-        else:
-            for each in found:
-                cursor.stopped[each.tenant_id] = each.position
-                log.error(
-                    "projection %s stops for tenant %s in partition %d, and goes on for the others: %s",
-                    name, each.tenant_id, self.partition, each,
-                )  # fmt: skip
-            cursor.advance(to)
+        return None
 
     def _try_stopped(self, connection: ProjectorConnection, now: float) -> bool:
         """Fold a page of a stopped tenant that is due for another try; True when there may be more to do at once."""
@@ -381,37 +392,32 @@ class PartitionRunner:
 
     def _resume(self, connection: ProjectorConnection, cursor: Cursor, tenant_id: UUID) -> None:
         projection, at = cursor.projection, cursor.position
-        first = cursor.stopped[tenant_id]
-        failed = None
-        try:
-            with connection.transaction():
-                self._move(connection, [cursor], at, at)
-                facts = projection.source.read_tenant(connection, self.partition, tenant_id, first, at, BATCH)
-                failed = poison.fold_tenant(projection, facts, connection)
-                if failed is not None:
-                    poison.record(connection, self._tables, self.partition, projection.name, failed)
-                else:
-                    # The next page begins behind the last event of this one, at whichever position that is. There is
-                    # none where the cursor was set back before the event: it comes to that again by itself.
-                    last = facts[-1].position if facts else at
-                    following = projection.source.read_tenant(connection, self.partition, tenant_id, last, at, 2)[1:]
-                    first = following[0].position if following else 0
-                    poison.advance(connection, self._tables, self.partition, projection.name, tenant_id, first or None)
-        except Fenced as error:
-            self._step_back(connection, [cursor], error)
-        except FAILURES as error:
-            if connection.closed:
-                raise psycopg.OperationalError(str(error)) from error
-            cursor.fail(error, self.partition)
-        else:
+        name, first = projection.name, cursor.stopped[tenant_id]
+        read, tables, partition = projection.source.read_tenant, self._tables, self.partition
+
+        def fold() -> tuple[poison.Poison | None, int]:
+            facts = read(connection, partition, tenant_id, first, at, BATCH)
+            failed = poison.fold_tenant(projection, facts, connection)
             if failed is not None:
-                cursor.stopped[tenant_id] = failed.position
-                log.debug("projection %s still can't go on for tenant %s: %s", projection.name, tenant_id, failed)
-            elif first:
-                cursor.stopped[tenant_id] = first
-            else:
-                del cursor.stopped[tenant_id]
-                log.info("projection %s goes on for tenant %s", projection.name, tenant_id)
+                poison.record(connection, tables, partition, name, failed)
+                return failed, failed.position
+            # The next page begins behind the last event of this one, at whichever position that is. There is none
+            # where the cursor was set back before the event: it comes to that again by itself.
+            following = read(connection, partition, tenant_id, facts[-1].position if facts else at, at, 2)[1:]
+            waits_at = following[0].position if following else 0
+            poison.advance(connection, tables, partition, name, tenant_id, waits_at or None)
+            return None, waits_at
+
+        if (done := self._move_with(connection, cursor, at, fold)) is None:
+            return
+        failed, waits_at = done
+        if failed is not None:
+            log.debug("projection %s still can't go on for tenant %s: %s", name, tenant_id, failed)
+        if waits_at:
+            cursor.stopped[tenant_id] = waits_at
+        else:
+            del cursor.stopped[tenant_id]
+            log.info("projection %s goes on for tenant %s", name, tenant_id)
 
     def _step_back(self, connection: ProjectorConnection, group: list[Cursor], error: Fenced) -> None:
         """Give up what others have moved, and look at once where it is now."""

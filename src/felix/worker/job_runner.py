@@ -72,6 +72,7 @@ class JobRunner:
         self._book = book
         self._performer = performer
         self._upkeep = upkeep
+        self._leases_s = {kind.name: kind.lease_s for kind in KINDS.values()}
         self._stopping = threading.Event()
         self._at_hand: dict[UUID, Job] = {}
 
@@ -80,7 +81,7 @@ class JobRunner:
         if self._stopping.is_set():
             return
         try:
-            job = self._book.claim((partition, job_id), {kind.name: kind.lease_s for kind in KINDS.values()})
+            job = self._book.claim((partition, job_id), self._leases_s)
             if job is not None:
                 self._run(job)
         except Unavailable as error:

@@ -9,7 +9,6 @@ take the queue inside this process.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -17,6 +16,7 @@ from typing import Protocol
 from felix.domain.errors import Unavailable
 from felix.eventstore.jobs import JobBook, JobKey
 from felix.worker.local_queue import LocalQueue
+from felix.worker.loop import Loop
 
 log = logging.getLogger("felix.jobs")
 
@@ -41,36 +41,21 @@ class Queue(Protocol):
         """How many messages wait, or are with a worker."""
 
 
-class Relay:
+class Relay(Loop):
     """One thread between the table and the queues. Any number of processes may have one."""
 
     def __init__(self, book: JobBook, queue: Queue | None, local: LocalQueue) -> None:
         """Without a ``queue``, or while it is away, jobs go to the ``local`` one."""
+        super().__init__("jobs-relay")
         self._book = book
         self._queue = queue
         self._local = local
         self._away_until = 0.0
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs-relay", daemon=True)
 
     @property
     def queue_is_away(self) -> bool:
         """Whether jobs take the queue of this process, though there should be a better one."""
         return time.monotonic() < self._away_until
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._thread.start()
-
-    def ask_to_stop(self) -> None:
-        """Hand nothing out any more."""
-        self._stopping.set()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end. False when it takes longer."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         look_at, away = 0.0, False

@@ -8,12 +8,12 @@ nothing, and a ticker that was away makes up for the newest time it missed and f
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 
 from felix.application.jobs.schedule import CronEntry
 from felix.domain.errors import Unavailable
 from felix.eventstore.jobs import ScheduleBook
+from felix.worker.loop import Loop
 
 log = logging.getLogger("felix.jobs")
 
@@ -23,29 +23,14 @@ LOOK_EVERY_S = 1.0
 PAUSE_S = 3.0
 
 
-class Ticker:
+class Ticker(Loop):
     """One thread that looks at the clock. Any number of processes may have one."""
 
     def __init__(self, book: ScheduleBook, schedule: Sequence[CronEntry]) -> None:
+        super().__init__("jobs-ticker")
         self._book = book
         self._schedule = schedule
         self._asked: set[str] = set()
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="jobs-ticker", daemon=True)
-
-    def start(self) -> None:
-        """Begin; returns at once."""
-        self._thread.start()
-
-    def ask_to_stop(self) -> None:
-        """Tick no more."""
-        self._stopping.set()
-
-    def join(self, timeout_s: float) -> bool:
-        """Wait for the end, and let another ticker tick. False when it takes longer."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_s)
-        return not self._thread.is_alive()
 
     def tick(self) -> int:
         """Look at the clock once; how many jobs were asked for. Raises ``Unavailable``."""
