@@ -67,7 +67,7 @@ def open_books(endpoints: Endpoints, *, tenants: int, accounts: int) -> list[Boo
     books = []
     with connect_owner(endpoints) as owner:
         for number, (tenant_id, of_tenant) in enumerate(zip(made, opened, strict=True)):
-            api_key, _ = create_key(owner, "client", tenant_id, "bench")
+            api_key, _ = create_key(owner, "service", tenant_id, "bench")
             books.append(Books(tenant_id, number % PARTITIONS, api_key, of_tenant))
     return books
 

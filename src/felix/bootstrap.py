@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,8 @@ from felix import measures
 from felix.adapters.doorbell import Doorbell, Listener, answers
 from felix.adapters.metrics import Metrics, clean, open_metrics
 from felix.adapters.tracing import tracing
-from felix.api.auth import Authenticator, Principal
+from felix.api.auth import Authenticator
+from felix.api.credentials import key_look_up, session_look_up
 from felix.api.http import Services
 from felix.api.live.hub import LiveHub
 from felix.api.one_look import LOOK_TIMEOUT_S, OneLook
@@ -34,12 +35,12 @@ from felix.application.policies.base import Terms
 from felix.application.verification import PartitionAudit, Report, RetoldBalance
 from felix.domain.errors import FelixError, Invalid, NotFound, Unavailable
 from felix.eventstore import audit, subscription
-from felix.eventstore.api_keys import hash_key, well_formed
 from felix.eventstore.connections import connect, role_url, writer_url
 from felix.eventstore.jobs import JobBook, ScheduleBook
 from felix.eventstore.migrations import Migration, migrate
 from felix.eventstore.partition_log import PartitionLog
 from felix.eventstore.reader import command_heads, heads
+from felix.eventstore.sealing import RootKeys
 from felix.eventstore.tenants import TenantDirectory
 from felix.projections import balances, registry, token_transactions
 from felix.projections.feeds import FeedName
@@ -62,12 +63,18 @@ VERIFY_PAGE = 1_000
 JOB_STATEMENT_TIMEOUT_MS = 20_000
 #: Written by ``felix up`` so that other commands on this machine find the running services.
 RUN_FILE = "run.json"
+#: Made by ``felix up``; whoever restores a database needs it too.
+ROOT_KEY_FILE = "root-key"
 #: What the driver raises when the database is away, for those who may not import it.
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
 class NotRunning(Unavailable):
     """Felix is not running here. Start it with `felix up`, or set FELIX_DATABASE_URL."""
+
+
+class NoRootKey(Unavailable):
+    """There is no root key here. `felix up` makes one; elsewhere set FELIX_ROOT_KEY to the one of this database."""
 
 
 class NotAnAddress(Invalid):
@@ -128,6 +135,16 @@ def _checked(url: str) -> str:
     except psycopg.ProgrammingError:
         raise NotAnAddress() from None
     return url
+
+
+def root_keys(settings: Settings) -> RootKeys:
+    """The root key in force and those before it. Raises :class:`NoRootKey` and ``NotARootKey``."""
+    if settings.root_key is not None:
+        return RootKeys(settings.root_key.get_secret_value().split(","))
+    try:
+        return RootKeys((settings.data_dir / ROOT_KEY_FILE).read_text().split(","))
+    except OSError as error:
+        raise NoRootKey(path=str(settings.data_dir / ROOT_KEY_FILE)) from error
 
 
 def bring_up_to_date(endpoints: Endpoints, *, partitions: int) -> list[Migration]:
@@ -320,20 +337,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         listener.start()
     try:
 
-        async def look_up(key: str) -> Principal | None:
-            if not well_formed(key):
-                return None
-            async with reads.unbound() as tx:
-                row = await tx.fetch_one(
-                    "select key_id, role, tenant_id, partition from felix.authenticate(%s)", hash_key(key)
-                )
-            if row and row["partition"] is not None:
-                directory.remember(row["tenant_id"], row["partition"])
-            return Principal(row["key_id"], row["role"], row["tenant_id"]) if row else None
-
         async def generation() -> int:
             async with reads.unbound() as tx:
-                row = await tx.fetch_one("select generation from felix.api_key_generation")
+                row = await tx.fetch_one("select generation from felix.access_generation")
             return int(row["generation"]) if row else 0
 
         async def find_tenant(named: str) -> UUID:
@@ -356,8 +362,14 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             yield Services(
                 performer=performer,
                 reads=reads,
-                authenticator=Authenticator(look_up, generation, find_tenant),
+                authenticator=Authenticator(
+                    key_look_up(reads, directory.remember),
+                    session_look_up(reads, directory.remember),
+                    generation,
+                    find_tenant,
+                ),
                 partition_of=directory.partition_of,
+                root_keys=cache(partial(root_keys, settings)),
                 pin_tenant=directory.pin,
                 jobs=jobs,
                 projection_orders=projection_orders(endpoints),

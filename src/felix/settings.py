@@ -28,6 +28,12 @@ class Settings(BaseSettings):
         description="Password of the login roles felix_writer, felix_reader, felix_projector and felix_founder."
         " Without it the user of the database URL takes these roles on.",
     )
+    root_key: SecretStr | None = Field(
+        None,
+        description="The key from which all others are derived: 32 random bytes in base64; after a rotation the new one"
+        " and then those before, separated by commas. `felix up` makes one and keeps it in root-key in the data"
+        " directory. Back it up apart from the database: without it sealed secrets and personal data stay sealed.",
+    )
     redis_url: SecretStr | None = Field(
         None, description="Valkey or Redis instead of the embedded one, e.g. redis://cache:6379/0."
     )

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from felix import bootstrap
 from felix.api.app import create_app
 from felix.eventstore.api_keys import create_key
+from felix.eventstore.sealing import new_root_key
 from felix.settings import Settings
 
 PARTITIONS = 4
@@ -144,7 +145,13 @@ def make_app(settings: Settings) -> FastAPI:
 @contextmanager
 def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]:
     """Run Felix on a migrated database, and its projections beside it."""
-    settings = Settings(_env_file=None, database_url=database, partitions=PARTITIONS, read_timeout_s=read_timeout_s)
+    settings = Settings(
+        _env_file=None,
+        database_url=database,
+        partitions=PARTITIONS,
+        read_timeout_s=read_timeout_s,
+        root_key=new_root_key(),
+    )
     endpoints = bootstrap.Endpoints.locate(settings)
     app = make_app(settings)
     runner = bootstrap.open_runner(endpoints, partitions=PARTITIONS)
@@ -167,5 +174,5 @@ def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]
 def _onboard(client: TestClient, founder: Caller, endpoints: bootstrap.Endpoints) -> Caller:
     made = founder.done("/v1/tenants", {"slug": f"client-{next(_slugs)}", "name": "A client"})
     with bootstrap.connect_owner(endpoints) as owner:
-        key, _ = create_key(owner, "client", made["tenant_id"], "test")
+        key, _ = create_key(owner, "service", made["tenant_id"], "test")
     return Caller(client, {"Authorization": f"Bearer {key}"}, made["tenant_id"])

@@ -77,7 +77,7 @@ def test_health_needs_no_key(path: str, world: World) -> None:
 
 def test_a_revoked_key_is_dead_after_a_second(world: World) -> None:
     with bootstrap.connect_owner(world.endpoints) as owner:
-        key, record = create_key(owner, "client", world.bakery.tenant_id, "short-lived")  # type: ignore[arg-type]
+        key, record = create_key(owner, "service", world.bakery.tenant_id, "short-lived")  # type: ignore[arg-type]
         caller = replace(world.bakery, headers={"Authorization": f"Bearer {key}"})
         assert caller.get("/v1/meters").status_code == 200
         assert revoke_key(owner, record.key_id)

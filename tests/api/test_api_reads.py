@@ -186,7 +186,7 @@ def test_events_tell_who_did_what_under_which_key(bakery: Caller, founder: Calle
     event = bakery.seen(f"/v1/streams/{stream}/events")["data"][-1]
     assert f"{event['partition']}:{event['position']}" == written.headers["felix-position"]
     assert (event["type"], event["command_key"]) == ("ledger.tokens_debited", "who-did-what")
-    assert event["actor"].startswith("client:key_")
+    assert event["actor"].startswith("service:key_")
     assert event["metadata"] == {"correlation_id": correlation}
     assert event["state"]["amount_mtok"] == 3
     chosen = bakery.seen(f"/v1/events?stream={stream}&type=ledger.tokens_debited&actor={event['actor']}")["data"]

@@ -391,7 +391,7 @@ def test_a_refused_stream_keeps_no_place(world: World, served: Served) -> None:
 
 def test_a_revoked_key_ends_its_streams_and_no_others(world: World, served: Served) -> None:
     with bootstrap.connect_owner(world.endpoints) as owner:
-        key, record = create_key(owner, "client", world.bakery.tenant_id, "short-lived")  # type: ignore[arg-type]
+        key, record = create_key(owner, "service", world.bakery.tenant_id, "short-lived")  # type: ignore[arg-type]
         doomed = [ready(listen(served.url, {"Authorization": f"Bearer {key}"})) for _ in range(2)]
         other = ready(listen(served.url, world.bakery.headers))
         revoke_key(owner, record.key_id)

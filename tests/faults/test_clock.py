@@ -59,7 +59,7 @@ def test_wrong_clocks_change_no_order_and_no_row(
     tenant_id = house.onboard("bakery")
     account = f"/v1/token-accounts/{house.open_account(tenant_id, 10**9)}"
     with bootstrap.connect_owner(bootstrap.Endpoints(house.url, None, None)) as owner:
-        key, _ = create_key(owner, "client", tenant_id, "clock")
+        key, _ = create_key(owner, "service", tenant_id, "clock")
     headers = {"Authorization": f"Bearer {key}"}
     with ExitStack() as stack:
         stack.enter_context(

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from felix.api import documents, examples
-from felix.api.http import MAX_PAGE, answer, chosen, identifier, integer, paged, services, tenant_of
+from felix.api.http import MAX_PAGE, answer, chosen, identifier, integer, paged, place_of, services
 from felix.api.ledger import BEGINNING, reads
 from felix.api.replay import moment
 from felix.domain.errors import Invalid
@@ -38,14 +38,14 @@ async def list_audit_trail(request: Request) -> Response:
     `reason` is why it was given, where it takes a reason; `code` and `detail` say why it was refused. `first_position`
     and `last_position` lead to the events that it left.
     """
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "audit.read")
     given = request.query_params
     before = integer(request, "cursor", 0, 0, 2**63 - 1) if "cursor" in given else None
     limit = integer(request, "limit", 100, 1, MAX_PAGE)
     outcome = chosen(request, "outcome", "accepted", "refused")
     since, until = moment(request, "since"), moment(request, "until")
     correlation_id = identifier(request, "correlation_id")
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         found = await audit_trail.commands(
             tx,
             before,
@@ -72,7 +72,7 @@ async def list_audit_trail(request: Request) -> Response:
 )
 async def show_command_counts(request: Request) -> Response:
     """How many commands there were, by day, type, actor or outcome: `accepted`, or the code of the refusal."""
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "audit.read")
     groups = [name for name in request.query_params.get("by", "day,outcome").split(",") if name]
     if not set(groups) <= set(commands.DIMENSIONS):
         raise Invalid(
@@ -81,6 +81,6 @@ async def show_command_counts(request: Request) -> Response:
         )
     since = moment(request, "from") or BEGINNING
     until = moment(request, "to") or datetime.now(UTC)
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         found = await commands.counts(tx, since.date(), until.date(), groups)
     return answer({"data": found})

@@ -1,78 +1,179 @@
-"""Who asks: an API key in ``Authorization: Bearer``, looked up by its hash."""
+"""Who asks: an API key in ``Authorization: Bearer``, or the session in a browser's cookie, looked up by its hash."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
 from uuid import UUID
 
-from felix.domain.errors import Unauthenticated
+from felix.domain.errors import Forbidden, Invalid, NotFound, Unauthenticated
+from felix.domain.identity.access import ACTIONS, grant_of
+from felix.domain.identity.roles import PLATFORM, PLATFORM_ROLES, Role
 
-#: How often a process asks whether a key has changed: a revoked key is dead everywhere after this.
+#: How often a process asks whether anything has changed: a revoked key is dead everywhere after this.
 BELIEVED_FOR_S = 1.0
 MAX_BELIEVED = 10_000
+#: A browser keeps a cookie of this name to one host, one path and TLS (RFC 6265bis, section 4.1.3).
+SESSION_COOKIE = "__Host-felix_session"
+#: How long a person who proved again who they are is believed where that is needed.
+STEP_UP_S = 15 * 60.0
+
+Method = Literal["api_key", "password", "magic_link", "invitation", "oidc"]
+
+
+class StepUpNeeded(Forbidden):
+    """Prove again who you are before you do this."""
+
+
+class OutOfScope(Forbidden):
+    """This API key is limited to other actions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a caller is in one tenant. ``tenant_id`` is None for a machine of the platform."""
+
+    tenant_id: UUID
+    role: Role
+    slug: str = ""
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """An authenticated person or machine, before it is said in which tenant they act."""
+
+    #: ``usr_…`` or ``key_…``: how the log names them.
+    id: str
+    #: The key or the session; what is revoked, and what limits are counted by.
+    credential_id: str
+    method: Method
+    accesses: tuple[Access, ...]
+    scopes: frozenset[str] | None = None
+    expires_at: datetime | None = None
+    second_factor: bool = False
+    stepped_up_at: datetime | None = None
+
+    def is_valid_at(self, at: datetime) -> bool:
+        """Whether the credential has not expired."""
+        return self.expires_at is None or at < self.expires_at
+
+    def in_tenant(self, tenant_id: UUID, at: datetime) -> Access | None:
+        """What the caller is in a tenant: a member, or one of the people of the platform, who are in every one."""
+        of_platform = None
+        for access in self.accesses:
+            if access.expires_at is not None and at >= access.expires_at:
+                continue
+            if access.tenant_id == tenant_id:
+                return access
+            if access.role in PLATFORM_ROLES:
+                of_platform = access
+        return of_platform
+
+    @property
+    def of_platform(self) -> bool:
+        """Whether they may name any tenant."""
+        return any(access.role in PLATFORM_ROLES for access in self.accesses)
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. ``tenant_id`` is set for clients and only for them."""
+    """A caller at work in one tenant."""
 
-    key_id: str
-    role: str
-    tenant_id: UUID | None
+    caller: Caller
+    role: Role
+    tenant_id: UUID
+    #: Whom the caller speaks for, where that is somebody else.
+    on_behalf_of: str | None = field(default=None)
 
     @property
     def actor(self) -> str:
         """How the log names this caller."""
-        return f"{self.role}:{self.key_id}"
+        return f"{self.role}:{self.caller.id}"
+
+
+def permit(caller: Caller, access: Access, action: str, at: datetime) -> None:
+    """Refuse what the table does not grant. Raises ``Forbidden``, :class:`OutOfScope` and :class:`StepUpNeeded`."""
+    needed = grant_of(action, access.role)
+    if needed is None:
+        raise Forbidden(
+            "Only the founder may do this." if set(ACTIONS[action].grants) <= PLATFORM_ROLES else None,
+            action=action,
+        )
+    if caller.scopes is not None and action not in caller.scopes:
+        raise OutOfScope(action=action)
+    if "stepped_up" in needed and caller.method != "api_key":
+        proved = caller.stepped_up_at
+        if proved is None or (at - proved).total_seconds() > STEP_UP_S:
+            raise StepUpNeeded(action=action)
 
 
 class Authenticator:
-    """Checks keys on every request; what was looked up is believed for as long as no key has changed."""
+    """Checks credentials on every request; what was looked up is believed for as long as nothing has changed."""
 
     def __init__(
         self,
-        look_up: Callable[[str], Awaitable[Principal | None]],
+        look_up_key: Callable[[str], Awaitable[Caller | None]],
+        look_up_session: Callable[[str], Awaitable[Caller | None]],
         generation: Callable[[], Awaitable[int]],
         find_tenant: Callable[[str], Awaitable[UUID]],
     ) -> None:
-        """``look_up`` finds the principal of a well-formed key, ``find_tenant`` a tenant by short name or id.
+        """``look_up_…`` find who holds a key or a session, ``find_tenant`` a tenant by short name or id.
 
-        ``generation`` is a number that moves whenever a key is made or revoked.
+        ``generation`` is a number that moves whenever a key, a session, a user or a membership changes.
         """
-        self._look_up = look_up
+        self._look_up_key = look_up_key
+        self._look_up_session = look_up_session
         self._ask_generation = generation
         self._find_tenant = find_tenant
-        self._believed: dict[str, Principal] = {}
+        self._believed: dict[str, Caller] = {}
         self._generation = -1
         self._believed_until = 0.0
         self._asking: asyncio.Task[None] | None = None
         self._tenants: dict[str, UUID] = {}
 
-    async def principal(self, authorization: str | None) -> Principal:
-        """The caller behind an Authorization header. Raises ``Unauthenticated``, without saying why."""
-        if authorization is None:
+    async def caller(self, authorization: str | None, session: str | None = None) -> Caller:
+        """Who is behind an Authorization header, or without one behind the cookie of a session.
+
+        Raises ``Unauthenticated``, without saying why.
+        """
+        if authorization is None and session is None:
             raise Unauthenticated()
         if time.monotonic() >= self._believed_until:
             await self._catch_up()
-        believed = self._believed.get(authorization)
-        if believed is not None:
-            return believed
+        presented = authorization if authorization is not None else f"session {session}"
+        found = self._believed.get(presented)
+        if found is None:
+            found = await self._look_up(authorization, session, presented)
+        if not found.is_valid_at(datetime.now(UTC)):
+            raise Unauthenticated()
+        return found
+
+    async def _look_up(self, authorization: str | None, session: str | None, presented: str) -> Caller:
         generation = self._generation
-        scheme, _, key = authorization.partition(" ")
-        found = await self._look_up(key.strip()) if scheme.lower() == "bearer" else None
+        if authorization is not None:
+            scheme, _, key = authorization.partition(" ")
+            found = await self._look_up_key(key.strip()) if scheme.lower() == "bearer" else None
+        else:
+            found = await self._look_up_session(session or "")
         if found is None:
             raise Unauthenticated()
         if generation == self._generation:
             if len(self._believed) >= MAX_BELIEVED:
                 self._believed.clear()
-            self._believed[authorization] = found
+            self._believed[presented] = found
         return found
 
+    def forget(self) -> None:
+        """Ask anew at the next request, for example because this process has just ended a session."""
+        self._believed_until = 0.0
+
     async def _catch_up(self) -> None:
-        """Ask whether a key has changed; however many requests wait, one of them asks."""
+        """Ask whether anything has changed; however many requests wait, one of them asks."""
         if self._asking is None:
             self._asking = asyncio.ensure_future(self._ask())
             self._asking.add_done_callback(lambda _: setattr(self, "_asking", None))
@@ -86,8 +187,35 @@ class Authenticator:
             self._generation = generation
         self._believed_until = asked_at + BELIEVED_FOR_S
 
-    async def tenant_id(self, named: str) -> UUID:
-        """A tenant that the founder names. Raises ``NotFound``."""
+    async def tenant_id(self, caller: Caller, named: str | None) -> UUID:
+        """The tenant a caller is in, or names. Raises ``Invalid``, ``Forbidden`` and ``NotFound``.
+
+        A tenant that a caller is no member of is one that does not exist.
+        """
+        if caller.of_platform:
+            if not named or not named.isprintable():
+                raise Invalid(
+                    "A founder's request names the tenant it is about in the Felix-Tenant header.",
+                    errors=[{"pointer": "Felix-Tenant", "rule": "required", "detail": "short name or id of a tenant"}],
+                )
+            return await self._any_tenant(named)
+        now = datetime.now(UTC)
+        mine = [access for access in caller.accesses if access.expires_at is None or now < access.expires_at]
+        if not mine:
+            raise Forbidden("You are a member of no client.")
+        if caller.method == "api_key" or (not named and len(mine) == 1):
+            return mine[0].tenant_id
+        if not named:
+            raise Invalid(
+                "You are a member of several clients: name one in the Felix-Tenant header.",
+                errors=[{"pointer": "Felix-Tenant", "rule": "required", "detail": "short name or id of a tenant"}],
+            )
+        for access in mine:
+            if named in (access.slug, str(access.tenant_id)):
+                return access.tenant_id
+        raise NotFound(f"There is no tenant {named}.", id=named)
+
+    async def _any_tenant(self, named: str) -> UUID:
         found = self._tenants.get(named)
         if found is None:
             found = await self._find_tenant(named)
@@ -95,3 +223,19 @@ class Authenticator:
                 self._tenants.clear()
             self._tenants[named] = found
         return found
+
+    async def principal(self, caller: Caller, action: str, named: str | None) -> Principal:
+        """The caller at work on an action, if they may do it.
+
+        Raises ``Invalid``, ``NotFound``, ``Forbidden``, :class:`OutOfScope` and :class:`StepUpNeeded`.
+        """
+        now = datetime.now(UTC)
+        on_platform = ACTIONS[action].place == "platform"
+        if on_platform and not caller.of_platform:
+            raise Forbidden("Only the founder may do this.", action=action)
+        tenant_id = PLATFORM if on_platform else await self.tenant_id(caller, named)
+        access = caller.in_tenant(tenant_id, now)
+        if access is None:
+            raise Forbidden("You are a member of no client.")
+        permit(caller, access, action, now)
+        return Principal(caller, access.role, tenant_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -19,16 +19,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from felix import trail
-from felix.api.auth import Authenticator, Principal
+from felix.api.auth import SESSION_COOKIE, Authenticator, Caller, Principal
 from felix.api.live.hub import LiveHub
 from felix.api.problems import BodyTooLarge, MissingIdempotencyKey, invalid, problem, status_of
 from felix.api.readiness import Check
 from felix.application.outcome import Outcome
 from felix.application.performer import MAX_COMMAND_KEY_LENGTH, Performer, new_context
 from felix.domain.base import Command
-from felix.domain.errors import FelixError, Forbidden, Invalid, NotFound
+from felix.domain.errors import FelixError, Invalid, NotFound
+from felix.domain.identity.roles import PLATFORM
 from felix.eventstore.jobs import JobBook
 from felix.eventstore.mapper import canonical_json
+from felix.eventstore.sealing import RootKeys
 from felix.projections.freshness import wait_until
 from felix.projections.rebuild_orders import ProjectionOrders
 from felix.projections.tenant_tx import ReadPool
@@ -54,6 +56,8 @@ class Services:
     reads: ReadPool
     authenticator: Authenticator
     partition_of: Callable[[UUID], int]
+    #: Raises ``NoRootKey`` where there is none.
+    root_keys: Callable[[], RootKeys]
     pin_tenant: Callable[..., Any]
     jobs: JobBook
     projection_orders: ProjectionOrders
@@ -203,10 +207,27 @@ def idempotency_key(request: Request) -> str:
 
 
 async def perform(
-    request: Request, principal: Principal, tenant_id: UUID, command: Command, status: int = 200
+    request: Request,
+    principal: Principal,
+    command: Command,
+    status: int = 200,
+    *,
+    tenant_id: UUID | None = None,
+    enclosed: Mapping[str, Any] | None = None,
 ) -> Response:
-    """Perform a command under the request's key and answer with its remembered outcome."""
-    context = new_context(tenant_id, idempotency_key(request), principal.actor, correlation_id=correlation_id(request))
+    """Perform a command under the request's key and answer with its remembered outcome.
+
+    ``tenant_id`` is another tenant than the principal's, for people of the platform only.
+    """
+    tenant_id = tenant_id or principal.tenant_id
+    context = new_context(
+        tenant_id,
+        idempotency_key(request),
+        principal.actor,
+        correlation_id=correlation_id(request),
+        on_behalf_of=principal.on_behalf_of,
+        enclosed=enclosed,
+    )
     trail.note(
         tenant_id=tenant_id,
         command=command.command_name,
@@ -250,26 +271,36 @@ def correlation_id(request: Request) -> UUID:
         ) from None
 
 
-async def tenant_of(request: Request) -> tuple[Principal, UUID]:
-    """Who asks, and for which tenant: a client's key knows its tenant, a founder names one in ``Felix-Tenant``."""
-    principal = await services(request).authenticator.principal(request.headers.get("authorization"))
-    if principal.tenant_id is not None:
-        return principal, principal.tenant_id
-    named = request.headers.get("felix-tenant")
-    if not named or not named.isprintable():
-        raise Invalid(
-            "A founder's request names the tenant it is about in the Felix-Tenant header.",
-            errors=[{"pointer": "Felix-Tenant", "rule": "required", "detail": "short name or id of a tenant"}],
-        )
-    return principal, await services(request).authenticator.tenant_id(named)
+async def caller_of(request: Request) -> Caller:
+    """Who asks, whatever they may do. Raises ``Unauthenticated``."""
+    found = services(request).authenticator
+    return await found.caller(request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE))
 
 
-async def founder_of(request: Request) -> Principal:
-    """Who asks, if it is the founder. Raises ``Forbidden``."""
-    principal = await services(request).authenticator.principal(request.headers.get("authorization"))
-    if principal.role != "founder":
-        raise Forbidden("Only the founder may do this.")
-    return principal
+async def allowed(request: Request, action: str) -> Principal:
+    """Who asks, if they may do this, at work in the tenant that they are in or name in ``Felix-Tenant``.
+
+    Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` and ``Invalid``.
+    """
+    caller = await caller_of(request)
+    return await services(request).authenticator.principal(caller, action, request.headers.get("felix-tenant"))
+
+
+async def allowed_everywhere(request: Request, action: str, named: str | None = None) -> tuple[Principal, UUID | None]:
+    """The same where a founder need not name a tenant: None means all of them."""
+    caller = await caller_of(request)
+    named = request.headers.get("felix-tenant") or named
+    authenticator = services(request).authenticator
+    if caller.of_platform and not named:
+        return await authenticator.principal(caller, action, str(PLATFORM)), None
+    principal = await authenticator.principal(caller, action, named)
+    return principal, principal.tenant_id
+
+
+async def place_of(request: Request, action: str) -> tuple[UUID, int]:
+    """The tenant whose read models the caller may ask, and its partition."""
+    principal = await allowed(request, action)
+    return principal.tenant_id, services(request).partition_of(principal.tenant_id)
 
 
 def command_from(command_class: type[Command], body: Any, path: dict[str, str]) -> Command:

@@ -14,9 +14,10 @@ from starlette.responses import Response
 
 from felix.api import documents, examples
 from felix.api.auth import Principal
-from felix.api.http import MAX_PAGE, answer, founder_of, guarded, integer, services, tenant_of
+from felix.api.http import MAX_PAGE, allowed, allowed_everywhere, answer, guarded, integer, services
 from felix.api.ledger import reads
 from felix.domain.errors import Invalid, NotFound
+from felix.domain.identity.roles import PLATFORM_ROLES
 from felix.eventstore.jobs import JobBook, JobKey
 from felix.projections import jobs
 
@@ -44,7 +45,7 @@ async def list_jobs(request: Request) -> Response:
     A client sees its own jobs, without the errors of failed ones. A founder who names no tenant sees those of all
     tenants and of the platform itself.
     """
-    principal, tenant_id = await _whose(request)
+    principal, tenant_id = await allowed_everywhere(request, "jobs.read")
     state = request.query_params.get("state") or None
     if state is not None and state not in jobs.STATES:
         detail = f"one of {', '.join(jobs.STATES)}"
@@ -69,7 +70,7 @@ async def list_jobs(request: Request) -> Response:
 @reads("/v1/jobs/{job_id}", examples.JOB, router=router)
 async def show_job(request: Request) -> Response:
     """One job: what it is about, how far it is, and what became of it."""
-    principal, tenant_id = await _whose(request)
+    principal, tenant_id = await allowed_everywhere(request, "jobs.read")
     return answer(_shown(await _find(request, tenant_id), principal))
 
 
@@ -77,7 +78,7 @@ def _settles(name: str, sentence: str, told: str, settle: Callable[[JobBook, Job
     """Add an endpoint with which the founder steps in."""
 
     async def endpoint(request: Request) -> Response:
-        principal = await founder_of(request)
+        principal = await allowed(request, f"jobs.{name}")
         found = await _find(request, None)
         key = (found["partition"], found["job_id"])
         await run_in_threadpool(settle, services(request).jobs, key, principal.actor)
@@ -114,14 +115,6 @@ _settles(
     "What it would have done is not undone or done otherwise; it can be retried later.",
     JobBook.cancel,
 )
-
-
-async def _whose(request: Request) -> tuple[Principal, UUID | None]:
-    """Who asks, and for which tenant; None for a founder who names none."""
-    if request.headers.get("felix-tenant") is None:
-        principal = await services(request).authenticator.principal(request.headers.get("authorization"))
-        return principal, principal.tenant_id
-    return await tenant_of(request)
 
 
 async def _find(request: Request, tenant_id: UUID | None) -> dict[str, Any]:
@@ -162,7 +155,7 @@ def _shown(row: dict[str, Any], principal: Principal) -> dict[str, Any]:
     shown = {name: value for name, value in row.items() if value is not None or name not in _NOT_OF_ALL}
     done, total = shown.pop("progress_done"), shown.pop("progress_total")
     shown["progress"] = None if done is None else {"done": done, "total": total}
-    if principal.role != "founder":
+    if principal.role not in PLATFORM_ROLES:
         for name in _FOUNDERS:
             del shown[name]
     return shown

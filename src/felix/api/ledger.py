@@ -16,6 +16,7 @@ from felix.api import documents, examples
 from felix.api.http import (
     MAX_PAGE,
     Endpoint,
+    allowed,
     answer,
     command_from,
     fresh,
@@ -25,13 +26,14 @@ from felix.api.http import (
     page,
     paged,
     perform,
+    place_of,
     read_json,
     services,
-    tenant_of,
 )
 from felix.api.replay import account_at_position, moment, past_accounts, past_moment
 from felix.domain.base import Command
-from felix.domain.errors import Forbidden
+from felix.domain.identity.access import ACTIONS
+from felix.domain.identity.roles import PLATFORM_ROLES
 from felix.domain.ledger import messages as m
 from felix.projections import balance_snapshots, balances, past_balances, token_transactions
 from felix.projections.tenant_tx import Row, TenantTx
@@ -44,18 +46,21 @@ MAX_PAST_PAGE = 100
 _BALANCE = ("available_mtok", "held_mtok", "frozen_mtok", "debt_mtok")
 
 
-def writes(
-    path: str, command_class: type[Command], *, status: int = 200, founder: bool = False, router: APIRouter = router
-) -> None:
+def told_of(action: str) -> str:
+    """Who may do it, for the description of an endpoint."""
+    grants = ACTIONS[action].grants
+    return "\n\nFounder only." if set(grants) <= PLATFORM_ROLES else ""
+
+
+def writes(path: str, command_class: type[Command], *, status: int = 200, router: APIRouter = router) -> None:
     """Add an endpoint that performs a command. Path parameters become fields of the command of the same name."""
     in_path = frozenset(part[1:-1] for part in path.split("/") if part.startswith("{"))
+    action = command_class.command_name
 
     async def endpoint(request: Request) -> Response:
-        principal, tenant_id = await tenant_of(request)
-        if founder and principal.role != "founder":
-            raise Forbidden("Only the founder may do this.")
+        principal = await allowed(request, action)
         command = command_from(command_class, await read_json(request), request.path_params)
-        return await perform(request, principal, tenant_id, command, status)
+        return await perform(request, principal, command, status)
 
     asked, answered = examples.WRITES[command_class.__name__]
     name = command_class.command_name.partition(".")[2]
@@ -67,7 +72,7 @@ def writes(
         name=name,
         operation_id=name,
         summary=(command_class.__doc__ or name).strip().splitlines()[0],
-        description=(command_class.__doc__ or "").strip() + ("\n\nFounder only." if founder else ""),
+        description=(command_class.__doc__ or "").strip() + told_of(action),
         response_class=Response,
         openapi_extra=documents.write(command_class, in_path, asked, status, answered),
         responses={},
@@ -76,29 +81,29 @@ def writes(
 
 writes("/v1/token-accounts", m.OpenTokenAccount, status=201)
 writes(f"{ACCOUNT}/close", m.CloseTokenAccount)
-writes(f"{ACCOUNT}/freeze", m.FreezeTokenAccount, founder=True)
-writes(f"{ACCOUNT}/unfreeze", m.UnfreezeTokenAccount, founder=True)
-writes(f"{ACCOUNT}/grants", m.GrantTokens, status=201, founder=True)
+writes(f"{ACCOUNT}/freeze", m.FreezeTokenAccount)
+writes(f"{ACCOUNT}/unfreeze", m.UnfreezeTokenAccount)
+writes(f"{ACCOUNT}/grants", m.GrantTokens, status=201)
 writes(f"{ACCOUNT}/expiries", m.BookExpiries)
-writes(f"{ACCOUNT}/lots/{{lot_id}}/expire", m.ExpireLot, founder=True)
-writes(f"{ACCOUNT}/lots/{{lot_id}}/claw-backs", m.ClawBackTokens, status=201, founder=True)
-writes(f"{ACCOUNT}/lots/{{lot_id}}/void", m.VoidLot, founder=True)
-writes(f"{ACCOUNT}/lots/{{lot_id}}/extend", m.ExtendLot, founder=True)
-writes(f"{ACCOUNT}/lots/{{lot_id}}/freeze", m.FreezeLot, founder=True)
-writes(f"{ACCOUNT}/lots/{{lot_id}}/unfreeze", m.UnfreezeLot, founder=True)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/expire", m.ExpireLot)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/claw-backs", m.ClawBackTokens, status=201)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/void", m.VoidLot)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/extend", m.ExtendLot)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/freeze", m.FreezeLot)
+writes(f"{ACCOUNT}/lots/{{lot_id}}/unfreeze", m.UnfreezeLot)
 writes(f"{ACCOUNT}/holds", m.HoldTokens, status=201)
 writes(f"{ACCOUNT}/holds/{{hold_id}}/capture", m.CaptureHold)
 writes(f"{ACCOUNT}/holds/{{hold_id}}/release", m.ReleaseHold)
 writes(f"{ACCOUNT}/holds/{{hold_id}}/extend", m.ExtendHold)
 writes(f"{ACCOUNT}/debits", m.DebitTokens, status=201)
-writes(f"{ACCOUNT}/debits/{{debit_id}}/reversals", m.ReverseDebit, status=201, founder=True)
+writes(f"{ACCOUNT}/debits/{{debit_id}}/reversals", m.ReverseDebit, status=201)
 writes(f"{ACCOUNT}/transfers", m.TransferTokens, status=201)
-writes(f"{ACCOUNT}/credit-limit", m.SetCreditLimit, founder=True)
+writes(f"{ACCOUNT}/credit-limit", m.SetCreditLimit)
 writes(f"{ACCOUNT}/spend-caps", m.SetSpendCap, status=201)
 writes(f"{ACCOUNT}/spend-caps/{{cap_id}}/remove", m.RemoveSpendCap)
-writes(f"{ACCOUNT}/adjustments", m.ProposeAdjustment, status=201, founder=True)
-writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/approvals", m.ApproveAdjustment, status=201, founder=True)
-writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/rejections", m.RejectAdjustment, status=201, founder=True)
+writes(f"{ACCOUNT}/adjustments", m.ProposeAdjustment, status=201)
+writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/approvals", m.ApproveAdjustment, status=201)
+writes(f"{ACCOUNT}/adjustments/{{adjustment_id}}/rejections", m.RejectAdjustment, status=201)
 
 
 def reads(
@@ -140,8 +145,7 @@ def reads(
 )
 async def list_token_accounts(request: Request) -> Response:
     """The tenant's accounts with their balances, now or at another moment."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "ledger.read")
     await fresh(request, partition, "balances")
     cursor = request.query_params.get("cursor", "")
     limit = integer(request, "limit", 100, 1, MAX_PAGE)
@@ -164,9 +168,8 @@ async def list_token_accounts(request: Request) -> Response:
 )
 async def show_token_account(request: Request) -> Response:
     """One account: balance and status, now or at another moment; the whole account at a position of the log."""
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "ledger.read")
     account_id = request.path_params["account_id"]
-    partition = services(request).partition_of(tenant_id)
     if "at_position" in request.query_params:
         return answer(await account_at_position(request, tenant_id, partition, account_id))
     await fresh(request, partition, "balances")
@@ -223,8 +226,7 @@ async def _parts(
     past_question: Callable[[TenantTx, str, datetime], Awaitable[list[Row] | None]],
 ) -> Response:
     """What an account is made of: from the read model, or replayed where the moment has passed."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "ledger.read")
     await fresh(request, partition, "balances")
     if (then := past_moment(request)) is not None:
         account_id = request.path_params["account_id"]
@@ -240,8 +242,7 @@ async def _parts(
 @reads(f"{ACCOUNT}/transactions", examples.TRANSACTIONS, *documents.PAGE)
 async def list_transactions(request: Request) -> Response:
     """The account's journal: every transaction with its postings, oldest first."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "ledger.read")
     await fresh(request, partition, "balances", "token_transactions")
     cursor, limit = page(request)
     async with _account(request, tenant_id, partition) as (tx, account_id):
@@ -258,8 +259,7 @@ async def list_transactions(request: Request) -> Response:
 )
 async def show_statement(request: Request) -> Response:
     """Opening balance, movements and closing balance of a period."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "ledger.read")
     await fresh(request, partition, "balances", "token_transactions")
     since = moment(request, "from") or BEGINNING
     until = moment(request, "to") or datetime.now(UTC)
@@ -276,8 +276,7 @@ async def show_statement(request: Request) -> Response:
 )
 async def show_balance_history(request: Request) -> Response:
     """The account's closing figures of every UTC day; a day on which nothing happened closes as the day before."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "ledger.read")
     await fresh(request, partition, "balances", "balance_snapshots")
     since, today = moment(request, "from"), datetime.now(UTC)
     until = min(moment(request, "to") or today, today)
@@ -289,8 +288,7 @@ async def show_balance_history(request: Request) -> Response:
 @reads("/v1/trial-balance", examples.TRIAL_BALANCE)
 async def show_trial_balance(request: Request) -> Response:
     """The sum of every ledger account of the tenant; they add up to zero, per asset, at every position."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "ledger.read")
     await fresh(request, partition, "token_transactions")
     async with services(request).reads.tenant(tenant_id, partition) as tx:
         sums = await token_transactions.trial_balance(tx)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from felix.api import documents, examples
-from felix.api.http import MAX_PAGE, answer, chosen, fresh, identifier, integer, page, paged, services, tenant_of
+from felix.api.http import MAX_PAGE, answer, chosen, fresh, identifier, integer, page, paged, place_of, services
 from felix.api.ledger import reads
 from felix.api.replay import moment
 from felix.domain.errors import NotFound
@@ -36,12 +36,12 @@ router = APIRouter(tags=["log"])
 )
 async def list_events(request: Request) -> Response:
     """The tenant's events in the order of its log; `cursor` and `next` are tenant sequences."""
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "log.read")
     cursor, limit = page(request)
     given = request.query_params
     since, until = moment(request, "since"), moment(request, "until")
     correlation_id = identifier(request, "correlation_id")
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         found = await event_log.events(
             tx,
             cursor,
@@ -68,8 +68,7 @@ async def list_events(request: Request) -> Response:
 )
 async def list_streams(request: Request) -> Response:
     """The tenant's streams: how long each is and what happened in it last, the newest first or by name."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "log.read")
     await fresh(request, partition, "stream_heads")
     given = request.query_params
     limit = integer(request, "limit", 100, 1, MAX_PAGE)
@@ -96,10 +95,10 @@ async def list_streams(request: Request) -> Response:
 )
 async def list_stream_events(request: Request) -> Response:
     """The events of one stream, from its first; `cursor` and `next` are versions."""
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "log.read")
     cursor, limit = page(request)
     stream = request.path_params["stream"]
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         found = await event_log.stream_events(tx, stream, cursor, limit)
     if not found and cursor == 0:
         raise NotFound(f"There is no stream {stream}.", id=stream)
@@ -109,9 +108,9 @@ async def list_stream_events(request: Request) -> Response:
 @reads("/v1/commands/{command_key:path}", examples.COMMAND, router=router, min_position=documents.NEVER_BEHIND)
 async def show_command(request: Request) -> Response:
     """What became of a command: how a lost answer is found again."""
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "log.read")
     key = request.path_params["command_key"]
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         found = await event_log.command(tx, key)
     if found is None:
         raise NotFound(f"There is no command {key}.", id=key)

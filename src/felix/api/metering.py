@@ -14,15 +14,16 @@ from starlette.responses import Response
 from felix.api import documents, examples
 from felix.api.http import (
     MAX_BATCH_BODY_BYTES,
+    allowed,
     answer,
     command_from,
     fresh,
     guarded,
     missing,
     perform,
+    place_of,
     read_json,
     services,
-    tenant_of,
 )
 from felix.api.ledger import ACCOUNT, BEGINNING, reads, writes
 from felix.api.problems import invalid
@@ -42,13 +43,14 @@ from felix.projections.history import aggregate_at
 
 router = APIRouter(tags=["metering"])
 
-writes("/v1/meters", DefineMeter, status=201, founder=True, router=router)
-writes("/v1/rate-cards/{rate_card_id}/versions", PublishRateCard, status=201, founder=True, router=router)
+writes("/v1/meters", DefineMeter, status=201, router=router)
+writes("/v1/rate-cards/{rate_card_id}/versions", PublishRateCard, status=201, router=router)
 
 
 async def post_usage_batch(request: Request) -> Response:
     """Price and debit up to 1,000 CloudEvents; each is accepted, a duplicate, or refused with its reason."""
-    principal, tenant_id = await tenant_of(request)
+    principal = await allowed(request, "metering.debit_usage_batch")
+    tenant_id = principal.tenant_id
     body = await read_json(request, MAX_BATCH_BODY_BYTES)
     items, card = body, "default"
     if isinstance(body, dict):
@@ -71,7 +73,7 @@ async def post_usage_batch(request: Request) -> Response:
         command = DebitUsageBatch.of(read, malformed, digest, card)
     except ValidationError as error:
         raise invalid(error) from None
-    return await perform(request, principal, tenant_id, command)
+    return await perform(request, principal, command)
 
 
 router.add_api_route(
@@ -110,7 +112,8 @@ class QuoteUsage(Command):
 
 async def post_quote(request: Request) -> Response:
     """Say what usage would cost, from which lots, and what would be left; nothing is written."""
-    principal, tenant_id = await tenant_of(request)
+    principal = await allowed(request, "metering.quote_usage")
+    tenant_id = principal.tenant_id
     account_id = request.path_params["account_id"]
     asked = command_from(QuoteUsage, await read_json(request), {"account_id": account_id})
     assert isinstance(asked, QuoteUsage)
@@ -162,8 +165,7 @@ router.add_api_route(
 )
 async def show_usage(request: Request) -> Response:
     """What was used: quantity, tokens and number of debits, by meter, app, model, person or day."""
-    _, tenant_id = await tenant_of(request)
-    partition = services(request).partition_of(tenant_id)
+    tenant_id, partition = await place_of(request, "metering.read")
     groups = [name for name in request.query_params.get("by", "meter").split(",") if name]
     if not set(groups) <= set(usage.DIMENSIONS):
         raise Invalid(
@@ -181,8 +183,8 @@ async def show_usage(request: Request) -> Response:
 @reads("/v1/meters", examples.METERS, router=router, min_position=documents.NEVER_BEHIND)
 async def list_meters(request: Request) -> Response:
     """The tenant's meters and their units."""
-    _, tenant_id = await tenant_of(request)
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    tenant_id, partition = await place_of(request, "metering.read")
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         catalogue = await aggregate_at(tx, MeterCatalogue, CATALOGUE_ID)
     meters = catalogue.meters if catalogue is not None else {}
     return answer({"data": [{"name": name, **meter} for name, meter in sorted(meters.items())]})
@@ -191,9 +193,9 @@ async def list_meters(request: Request) -> Response:
 @reads("/v1/rate-cards/{rate_card_id}", examples.RATE_CARD, router=router, min_position=documents.NEVER_BEHIND)
 async def show_rate_card(request: Request) -> Response:
     """Every version of a rate card, with its prices and the moment from which it is in force."""
-    _, tenant_id = await tenant_of(request)
+    tenant_id, partition = await place_of(request, "metering.read")
     card_id = request.path_params["rate_card_id"]
-    async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+    async with services(request).reads.tenant(tenant_id, partition) as tx:
         card = await aggregate_at(tx, RateCard, card_id)
     if card is None:
         raise NotFound(f"There is no rate card {card_id}.", id=card_id)

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from felix.api.http import answer, founder_of, guarded, services
+from felix.api.http import allowed, answer, guarded, services
 from felix.api.readiness import answer_of
 
 router = APIRouter(tags=["operations"])
@@ -37,7 +37,7 @@ async def metrics(request: Request) -> Response:
     wanted = found.metrics_token
     given = token.strip().encode("latin-1")
     if wanted is None or scheme.lower() != "bearer" or not compare_digest(given, wanted.encode()):
-        await founder_of(request)
+        await allowed(request, "operations.read")
     return Response(await found.scrape(), headers={"content-type": METRICS})
 
 

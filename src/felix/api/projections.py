@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from felix.api import documents, examples
-from felix.api.http import Endpoint, answer, founder_of, guarded, idempotency_key, read_json, services
+from felix.api.http import Endpoint, allowed, answer, guarded, idempotency_key, read_json, services
 from felix.domain.errors import Invalid
 from felix.projections import overview
 from felix.projections.rebuild_orders import NoSuchProjection
@@ -23,7 +23,7 @@ ONE = "/v1/projections/{projection}"
 
 async def list_projections(request: Request) -> Response:
     """Every read model: how far behind it is, whom it stopped for, and its last rebuild."""
-    await founder_of(request)
+    await allowed(request, "projections.read")
     async with services(request).reads.founder() as tx:
         found = await overview.projections(tx, FOLLOWING)
     details = ("partitions", "stopped_tenants")
@@ -37,7 +37,7 @@ async def show_projection(request: Request) -> Response:
     A tenant is stopped by an event that can't be folded, such as one of a type that only a newer version knows. All
     others go on. It is tried again by and by, and after a fix goes on from there: nothing is skipped.
     """
-    await founder_of(request)
+    await allowed(request, "projections.read")
     return answer(await _one(request))
 
 
@@ -48,7 +48,7 @@ async def rebuild_projection(request: Request) -> Response:
     switched, both are kept, and `differences` says where; ask again with `accept_difference` to switch all the same.
     While one is under way, asking again changes nothing; the same key never begins a second one.
     """
-    principal = await founder_of(request)
+    principal = await allowed(request, "projections.rebuild")
     key = idempotency_key(request)
     accepts = _only(await read_json(request), "accept_difference", bool) or False
     name = request.path_params["projection"]
@@ -59,7 +59,7 @@ async def rebuild_projection(request: Request) -> Response:
 
 async def retry_projection(request: Request) -> Response:
     """Try the tenants again, or one of them, that a read model stopped for; at once instead of by and by."""
-    await founder_of(request)
+    await allowed(request, "projections.retry")
     idempotency_key(request)
     given = _only(await read_json(request), "tenant_id", str)
     try:

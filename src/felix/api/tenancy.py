@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from felix.api import documents, examples
 from felix.api.http import (
+    allowed,
     answer,
     command_from,
-    founder_of,
     guarded,
     idempotency_key,
     perform,
@@ -32,7 +32,7 @@ _TENANTS = UUID("5f0e8b3e-7d0c-4b0c-9a54-0a5ce9f7f3c1")
 
 async def post_tenant(request: Request) -> Response:
     """Take a new client on board: it gets a partition for life."""
-    principal = await founder_of(request)
+    principal = await allowed(request, "tenancy.onboard_tenant")
     command = command_from(OnboardTenant, await read_json(request), {})
     assert isinstance(command, OnboardTenant)
     tenant_id = uuid5(_TENANTS, idempotency_key(request))
@@ -42,7 +42,7 @@ async def post_tenant(request: Request) -> Response:
         # The key may have been used before, for a tenant of another name: then the lane says which field differs.
         if not await run_in_threadpool(_is_pinned, request, tenant_id):
             raise
-    return await perform(request, principal, tenant_id, command, 201)
+    return await perform(request, principal, command, 201, tenant_id=tenant_id)
 
 
 def _is_pinned(request: Request, tenant_id: UUID) -> bool:
@@ -74,7 +74,7 @@ router.add_api_route(
 
 async def list_tenants(request: Request) -> Response:
     """Every tenant, for the founder."""
-    await founder_of(request)
+    await allowed(request, "tenancy.read")
     async with services(request).reads.founder() as tx:
         return answer({"data": await tenants.tenants(tx)})
 

@@ -33,6 +33,7 @@ from felix.domain.errors import (
 )
 from felix.eventstore.mapper import canonical_json, decode_state, domain_event, encode_state, stored_name
 from felix.eventstore.partition_log import CommandOutcome, NewEvent, PartitionLog, Remembered
+from felix.eventstore.side_statements import SideStatement
 from felix.eventstore.snapshots import fold, snapshot_of
 from felix.measures import EVENTS, SNAPSHOTS
 
@@ -277,6 +278,8 @@ class _Batch:
             try:
                 body = canonical_json(submission.handler(submission.command, unit))
                 unit.collect()
+                for write in unit.side_writes:
+                    self._log.run_beside(write)
             except DETERMINISTIC as refusal:
                 error = refusal
                 body = canonical_json(record_of(refusal))
@@ -370,6 +373,9 @@ class _Batch:
         aggregate.pending_events.clear()
         self._changed[stream] = aggregate
 
+    def ask_beside(self, question: SideStatement) -> list[tuple[Any, ...]]:
+        return self._log.run_beside(question)
+
     def known_usage(self, keys: list[bytes]) -> set[bytes]:
         known = self._log.known_dedupe_keys(keys)
         return known | self._usage.intersection(keys) if self._usage else known
@@ -402,6 +408,7 @@ class _Unit:
         self._batch = batch
         self._touched: dict[str, FelixAggregate] = {}
         self.usage_keys: dict[int, bytes] = {}
+        self.side_writes: list[SideStatement] = []
 
     def find(self, aggregate_class: type[A], local_id: str) -> A | None:
         stream = stream_name(self.context.tenant_id, aggregate_class.kind, local_id)
@@ -426,6 +433,12 @@ class _Unit:
 
     def known_usage(self, keys: list[bytes]) -> set[bytes]:
         return self._batch.known_usage(keys)
+
+    def beside(self, write: SideStatement) -> None:
+        self.side_writes.append(write)
+
+    def ask_beside(self, question: SideStatement) -> list[tuple[Any, ...]]:
+        return self._batch.ask_beside(question)
 
     def remember_usage(self, event: FelixEvent, key: bytes) -> None:
         self.usage_keys[id(event)] = key

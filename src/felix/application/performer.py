@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from secrets import randbits
+from typing import Any
 from uuid import UUID
 
 from felix import trail
@@ -38,6 +39,7 @@ def new_context(
     correlation_id: UUID | None = None,
     causation_id: UUID | None = None,
     on_behalf_of: str | None = None,
+    enclosed: Mapping[str, Any] | None = None,
 ) -> CommandContext:
     """The context of a command that arrives now: this is where time and ids come from."""
     return CommandContext(
@@ -49,6 +51,7 @@ def new_context(
         correlation_id=correlation_id,
         causation_id=causation_id,
         on_behalf_of=on_behalf_of,
+        enclosed=enclosed or {},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from felix.domain.base import DECISIONS, Command, CommandContext, FelixAggregate, FelixEvent
 from felix.domain.errors import NotFound
+from felix.eventstore.side_statements import SideStatement
 
 A = TypeVar("A", bound=FelixAggregate)
 C = TypeVar("C", bound=Command)
@@ -32,6 +33,12 @@ class UnitOfWork(Protocol):
 
     def known_usage(self, keys: list[bytes]) -> set[bytes]:
         """Which dedupe keys already had their effect."""
+
+    def beside(self, write: SideStatement) -> None:
+        """Change a table that is kept beside the log, in the same transaction, once the command is accepted."""
+
+    def ask_beside(self, question: SideStatement) -> list[tuple[Any, ...]]:
+        """Ask a table that is kept beside the log; commands before this one have had their effect."""
 
     def remember_usage(self, event: FelixEvent, key: bytes) -> None:
         """Store this dedupe key with the event: the same usage never has an effect again."""

@@ -144,7 +144,7 @@ def _seed_client(session: Session, data_dir: Path, slug: str, name: str, bought_
     key = known_clients(data_dir).get(slug, {}).get("key")
     if key is None:
         with bootstrap.connect_owner(session.endpoints) as owner:
-            key, _ = create_key(owner, "client", place.tenant_id, "demo")
+            key, _ = create_key(owner, "service", place.tenant_id, "demo")
     available_mtok = account.balance["available_mtok"] if account else 0
     return DemoClient(slug, name, str(place.tenant_id), key, account_id, available_mtok)
 

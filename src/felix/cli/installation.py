@@ -134,6 +134,7 @@ class Installation:
         applied = bootstrap.bring_up_to_date(endpoints, partitions=settings.partitions)
         if applied:
             self._say(f"{len(applied)} migrations were applied")
+        self._make_root_key()
         self._make_founder_key()
         endpoints.save(self.data_dir)
         brief = self._brief(endpoints)
@@ -220,6 +221,8 @@ class Installation:
             brief["FELIX_METRICS_TOKEN"] = self._kept_secret(METRICS_TOKEN_FILE)
         if endpoints.redis_url is not None:
             brief["FELIX_REDIS_URL"] = endpoints.redis_url
+        if self.settings.root_key is not None:
+            brief["FELIX_ROOT_KEY"] = self.settings.root_key.get_secret_value()
         if endpoints.role_password is not None:
             brief["FELIX_DATABASE_ROLE_PASSWORD"] = endpoints.role_password
         return brief
@@ -266,6 +269,14 @@ class Installation:
         if not path.exists():
             keep_secret(path, secrets.token_urlsafe(32))
         return path.read_text().strip()
+
+    def _make_root_key(self) -> None:
+        from felix.bootstrap import ROOT_KEY_FILE
+        from felix.eventstore.sealing import new_root_key
+
+        path = self.data_dir / ROOT_KEY_FILE
+        if self.settings.root_key is None and not path.exists():
+            keep_secret(path, new_root_key())
 
     def _make_founder_key(self) -> None:
         from felix import bootstrap

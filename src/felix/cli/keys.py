@@ -43,7 +43,7 @@ def create(
     with open_session() as session:
         tenant_id = None if founder else session.tenant(tenant).tenant_id
         with bootstrap.connect_owner(session.endpoints) as owner:
-            key, record = create_key(owner, "founder" if founder else "client", tenant_id, label)
+            key, record = create_key(owner, "founder" if founder else "service", tenant_id, label)
     if showing.json:
         print_json({"key": key, "key_id": record.key_id, "role": record.role, "label": record.label})
     else:

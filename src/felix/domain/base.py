@@ -67,6 +67,9 @@ class CommandContext:
 
     ``command_id`` is a UUIDv7 whose low 16 bits are zero: the ids of the events and things a command makes
     are counted up from it, so they need no generator and are the same whenever the command is decided again.
+
+    ``enclosed`` is what travels with the command and is no part of it: hashes and sealed values, which its handler
+    puts into a table of secrets. Neither the log nor the command's fingerprint ever holds it.
     """
 
     tenant_id: UUID
@@ -77,6 +80,7 @@ class CommandContext:
     correlation_id: UUID | None = None
     causation_id: UUID | None = None
     on_behalf_of: str | None = None
+    enclosed: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _ids: int = field(default=0, repr=False)
 
     def next_id(self) -> UUID:

@@ -20,7 +20,7 @@ _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _RANDOM_LENGTH = 30
 _CHECKSUM_LENGTH = 6
 
-Role = Literal["founder", "client"]
+Role = Literal["founder", "founder_readonly", "service"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from felix.domain.errors import Corrupt, Unavailable, VersionConflict
 from felix.eventstore import rows
 from felix.eventstore.mapper import decode_state, domain_event
 from felix.eventstore.pipeline import Pipeline, Statement
+from felix.eventstore.side_statements import SideStatement
 from felix.eventstore.snapshots import NewSnapshot, fold, snapshot_type
 
 #: Up to this many rows an array insert inside the pipeline is quicker than COPY with its own round trips.
@@ -230,6 +231,14 @@ class PartitionLog:
         try:
             (found,) = self._ready().run([(_KNOWN_KEYS, (self._partition, rows.array(rows.BYTEA, keys)))])
             return {found.get_value(row, 0) or b"" for row in range(found.ntuples)}
+        except psycopg.Error as error:
+            raise self._unavailable(error) from error
+
+    def run_beside(self, statement: SideStatement) -> list[tuple[Any, ...]]:
+        """Run a statement on a table that is kept beside the log, in this batch's transaction; its rows."""
+        try:
+            cursor = self._ready().connection.execute(statement.text, statement.parameters)
+            return cursor.fetchall() if cursor.description else []
         except psycopg.Error as error:
             raise self._unavailable(error) from error
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import errors as pg
 
 from felix.domain.errors import NotFound, Refused, Unavailable
+from felix.domain.identity.roles import PLATFORM
 
 
 class SlugTaken(Refused):
@@ -81,10 +82,13 @@ class TenantDirectory:
         return TenantPlace(*rows[0]) if rows else None
 
     def all(self) -> list[TenantPlace]:
-        """Every tenant, by short name."""
+        """Every client, by short name; the platform is none."""
         return [
             TenantPlace(*row)
-            for row in self._query("select tenant_id, slug, name, partition from felix.tenants order by slug", ())
+            for row in self._query(
+                "select tenant_id, slug, name, partition from felix.tenants where tenant_id <> %s order by slug",
+                (PLATFORM,),
+            )
         ]
 
     def close(self) -> None:

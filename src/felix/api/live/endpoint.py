@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from felix.api import documents, examples
 from felix.api.auth import Principal
-from felix.api.http import guarded, services
+from felix.api.http import allowed_everywhere, guarded, services
 from felix.api.live.hub import Reader
 from felix.api.live.stream import LiveStream, Place
 from felix.api.live.topics import read_topics
@@ -37,9 +37,8 @@ async def live(request: Request) -> Response:
 
     Comments keep the connection open. A client that does not read is cut off, and loses nothing by that.
     """
-    principal = await _authenticate(request)
     topics = read_topics(request.query_params.getlist("topics"))
-    tenant_id = await _tenant_of(request, principal)
+    principal, tenant_id = await _allowed(request)
     follow = _choice(request, "follow", "true", "false") == "true"
     begins = _choice(request, "from", "now", "beginning")
     given = request.headers.get("last-event-id", "").strip() or request.query_params.get("last_event_id", "").strip()
@@ -49,7 +48,7 @@ async def live(request: Request) -> Response:
             errors=[{"pointer": "?topics", "rule": "tenant", "detail": each.name} for each in topics.states],
         )
     hub = services(request).live
-    reader = hub.admit(principal, tenant_id, lambda: _authenticate(request))
+    reader = hub.admit(principal, tenant_id, lambda: _allowed(request))
     try:
         if tenant_id is None:
             await hub.follow_everything(reader)
@@ -82,17 +81,9 @@ router.add_api_route(
 )
 
 
-async def _authenticate(request: Request) -> Principal:
-    """Who listens, now and once a second while the stream lasts. Raises ``Unauthenticated``."""
-    return await services(request).authenticator.principal(request.headers.get("authorization"))
-
-
-async def _tenant_of(request: Request, principal: Principal) -> UUID | None:
-    """The tenant that a client is, or that a founder names; None for all of them."""
-    if principal.tenant_id is not None:
-        return principal.tenant_id
-    named = request.headers.get("felix-tenant") or request.query_params.get("tenant")
-    return await services(request).authenticator.tenant_id(named) if named else None
+async def _allowed(request: Request) -> tuple[Principal, UUID | None]:
+    """Who listens and to whom, now and once a second while the stream lasts; None: to all tenants."""
+    return await allowed_everywhere(request, "live.follow", request.query_params.get("tenant"))
 
 
 def _choice(request: Request, name: str, *choices: str) -> str:

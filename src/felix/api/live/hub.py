@@ -150,10 +150,10 @@ class LiveHub:
             raise Unavailable("Felix is shutting down; connect again.", retry_after_s=1)
         if len(self._readers) >= self.limits.streams:
             raise Unavailable("This process has as many live streams as it takes.", retry_after_s=5)
-        keys = Counter(reader.principal.key_id for reader in self._readers)
+        keys = Counter(reader.principal.caller.credential_id for reader in self._readers)
         tenants = Counter(reader.tenant_id for reader in self._readers)
         for count, most, whose in (
-            (keys[principal.key_id], self.limits.streams_of_a_key, "key"),
+            (keys[principal.caller.credential_id], self.limits.streams_of_a_key, "key"),
             (tenants[tenant_id] if tenant_id is not None else 0, self.limits.streams_of_a_tenant, "tenant"),
         ):
             if count >= most:
@@ -289,12 +289,14 @@ class LiveHub:
 
     async def _recheck(self) -> None:
         await asyncio.sleep(RECHECK_S)
-        for key_id, recheck in {reader.principal.key_id: reader.recheck for reader in self._readers}.items():
+        for key_id, recheck in {
+            reader.principal.caller.credential_id: reader.recheck for reader in self._readers
+        }.items():
             try:
                 await recheck()
             except Unauthenticated:
                 for reader in self._readers:
-                    if reader.principal.key_id == key_id:
+                    if reader.principal.caller.credential_id == key_id:
                         reader.end("the API key is not valid any more")
 
 

@@ -1,0 +1,1 @@
+"""Identity: who people and machines are, and what each may do."""
