@@ -21,7 +21,7 @@ comment on column felix.users.email_index is 'HMAC-SHA256 of the normalised addr
 
 create table felix.memberships (
   tenant_id uuid not null,
-  user_id text not null references felix.users,
+  user_id text not null,
   role text not null check (role in
     ('founder', 'founder_readonly', 'client_owner', 'client_approver', 'client_member', 'auditor')),
   expires_at timestamptz,
@@ -36,7 +36,7 @@ create index memberships_user_id_idx on felix.memberships (user_id);
 create table felix.sessions (
   session_id text primary key check (session_id ~ '^sess_[0-9a-f]{32}$'),
   token_hash bytea not null check (length(token_hash) = 32),
-  user_id text not null references felix.users,
+  user_id text not null,
   method text not null check (method in ('password', 'magic_link', 'invitation', 'oidc')),
   second_factor boolean not null,
   began_at timestamptz not null,

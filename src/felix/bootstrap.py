@@ -35,7 +35,7 @@ from felix.application.policies.base import Terms
 from felix.application.verification import PartitionAudit, Report, RetoldBalance
 from felix.domain.errors import FelixError, Invalid, NotFound, Unavailable
 from felix.eventstore import audit, subscription
-from felix.eventstore.connections import connect, role_url, writer_url
+from felix.eventstore.connections import connect, role_url, without_user, writer_url
 from felix.eventstore.jobs import JobBook, ScheduleBook
 from felix.eventstore.migrations import Migration, migrate
 from felix.eventstore.partition_log import PartitionLog
@@ -123,6 +123,11 @@ class Endpoints:
         """For lanes and the tenant directory."""
         return writer_url(self.database_url, password=self.role_password)
 
+    @property
+    def serving_url(self) -> str:
+        """For processes that serve: with a role password nothing in it lets them sign in as the administrator."""
+        return self.database_url if self.role_password is None else without_user(self.database_url)
+
     def as_role(self, role: str) -> str:
         """For one of the other roles."""
         return role_url(self.database_url, role, password=self.role_password)
@@ -147,9 +152,14 @@ def root_keys(settings: Settings) -> RootKeys:
         raise NoRootKey(path=str(settings.data_dir / ROOT_KEY_FILE)) from error
 
 
-def bring_up_to_date(endpoints: Endpoints, *, partitions: int) -> list[Migration]:
+def bring_up_to_date(endpoints: Endpoints, *, partitions: int, backup_password: str | None = None) -> list[Migration]:
     """Apply what is pending and make the tables of every projection."""
-    applied = migrate(endpoints.database_url, partitions=partitions, role_password=endpoints.role_password)
+    applied = migrate(
+        endpoints.database_url,
+        partitions=partitions,
+        role_password=endpoints.role_password,
+        backup_password=backup_password,
+    )
     registry.install(endpoints.database_url)
     rebuild_new_versions(endpoints.as_role("felix_projector"), registry.PROJECTIONS)
     place_cursors(endpoints.database_url, [policy.name for policy in POLICIES if policy.begins == "now"])

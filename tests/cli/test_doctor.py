@@ -160,6 +160,7 @@ def test_settings_that_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("name", "value", "said"),
     [
         ("FELIX_DATABASE_ROLE_PASSWORD", "secret", "without FELIX_DATABASE_URL"),
+        ("FELIX_DATABASE_URL", "postgresql://127.0.0.1:1/felix", "without FELIX_DATABASE_ROLE_PASSWORD"),
         ("FELIX_REDIS_URL", "cache:6379", "does not begin with redis://"),
         ("FELIX_READ_TIMEOUT_S", "20", "FELIX_SHUTDOWN_TIMEOUT_S"),
     ],

@@ -17,7 +17,7 @@ from felix import bootstrap
 from felix.api.app import create_app
 from felix.application.performer import new_context
 from felix.cli import docs
-from felix.cli.docs import catalogue, diagram, schemas
+from felix.cli.docs import catalogue, diagram, grants, schemas
 from felix.domain.base import Command
 from felix.domain.errors import error_classes
 from felix.domain.ledger import messages as m
@@ -115,6 +115,10 @@ def test_the_diagram_is_that_of_a_migrated_database(database: str) -> None:
             assert sorted(name for (name,) in tables) == re.findall(r"^  (\w+) \{$", drawn, re.M)
     assert 'commands ||--o{ events : "partition, tenant_id, command_key"' in page
     assert 'token_accounts ||--o{ token_lots : "partition, tenant_id, account_id"' in page
+
+
+def test_the_grants_are_those_of_a_migrated_database(database: str) -> None:
+    assert (ROOT / grants.PATH).read_text() == grants.page(database), "run `felix docs write`"
 
 
 def test_the_diagrams_are_mermaid() -> None:

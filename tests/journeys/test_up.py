@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from running_felix import RunningFelix, eventually, post, post_until_it_is_done
 
+from felix.bootstrap import Endpoints
 from felix.embedded.processes import is_alive
 
 TENANT = "bakery"
@@ -56,8 +59,26 @@ def test_it_says_where_it_is_and_answers(running: RunningFelix, account: str) ->
         assert balance_mtok(founder, account, debit(founder, account)) == before - 1000
 
 
+def test_no_process_runs_as_owner_or_administrator(running: RunningFelix, account: str) -> None:
+    with running.founder() as founder:
+        debit(founder, account)
+    told = json.loads((running.data_dir / "run.json").read_text())
+    with psycopg.connect(told["database_url"]) as administrator:
+        serving = administrator.execute(
+            "select distinct usename, rolsuper or pg_has_role(usename, 'felix_owner', 'member')"
+            " from pg_stat_activity join pg_roles on rolname = usename"
+            " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+        ).fetchall()
+    assert {"felix_reader", "felix_writer", "felix_projector"} <= {name for name, _ in serving}
+    assert [name for name, may_own in serving if may_own] == []
+    given = Endpoints(told["database_url"], None, told["role_password"]).serving_url
+    assert "password" not in given
+    with pytest.raises(psycopg.OperationalError, match=r"password|role"):
+        psycopg.connect(given, user="felix", passfile="/dev/null", password="")
+
+
 def test_secrets_are_nobody_elses_business(running: RunningFelix) -> None:
-    for name in ("founder-key", "role-password", "run.json", "postgres-password"):
+    for name in ("founder-key", "role-password", "backup-password", "root-key", "run.json", "postgres-password"):
         assert (running.data_dir / name).stat().st_mode & 0o077 == 0, name
     password = (running.data_dir / "role-password").read_text().strip().encode()
     for name in ("api", "worker"):

@@ -131,7 +131,11 @@ class Installation:
         if settings.redis_url is not None:
             redis_url = settings.redis_url.get_secret_value()
         self._endpoints = endpoints = bootstrap.Endpoints(database_url, redis_url, role_password)
-        applied = bootstrap.bring_up_to_date(endpoints, partitions=settings.partitions)
+        applied = bootstrap.bring_up_to_date(
+            endpoints,
+            partitions=settings.partitions,
+            backup_password=self._kept_secret(workspace.backup_password_file.name) if addresses.postgres else None,
+        )
         if applied:
             self._say(f"{len(applied)} migrations were applied")
         self._make_root_key()
@@ -213,7 +217,7 @@ class Installation:
 
     def _brief(self, endpoints: Endpoints) -> dict[str, str]:
         brief = {
-            "FELIX_DATABASE_URL": endpoints.database_url,
+            "FELIX_DATABASE_URL": endpoints.serving_url,
             "FELIX_DATA_DIR": str(self.data_dir),
             "FELIX_METRICS_DIR": str(self.data_dir / METRICS_DIR),
         }

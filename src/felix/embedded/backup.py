@@ -62,7 +62,7 @@ def take_backup(
             ),
             "--sync-method=syncfs" if durable == "on" else "--no-sync",
             *([f"--incremental={store.data_of(parent) / 'backup_manifest'}"] if parent else []),
-            environment=live.environment,
+            environment=live.copying,
             directory=store.base,  # by which it is found when it outlives us
             keep_open=[lock],
             on_percent=on_percent,

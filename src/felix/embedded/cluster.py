@@ -25,6 +25,8 @@ from felix.embedded.processes import CLEAN_ENVIRONMENT, last_lines, launch, runs
 from felix.embedded.workspace import Workspace
 
 USER = "felix"
+#: The role that copies the server's files, made by migrations/0010_database_roles.sql.
+BACKUP_USER = "felix_backup"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from felix.embedded.binaries import reachable_postgres
-from felix.embedded.cluster import USER, Cluster
+from felix.embedded.cluster import BACKUP_USER, USER, Cluster
 from felix.embedded.errors import NotRunning, ServiceNotAnswering
 from felix.embedded.postgres import SOCKET_PORT, PostgresAddress
 from felix.embedded.programs import Programs
@@ -47,6 +47,17 @@ class LivePostgres:
             "PGDATABASE": "postgres",
             "PGCONNECT_TIMEOUT": "5",
         }
+
+    @property
+    def copying(self) -> dict[str, str]:
+        """What the program that copies the server's files needs: a role that reads no table.
+
+        A server that no migrated Felix has run on has only its administrator.
+        """
+        place = self.workspace.backup_password_file
+        if not place.exists():
+            return self.environment
+        return self.environment | {"PGUSER": BACKUP_USER, "PGPASSWORD": place.read_text().strip()}
 
     def query(self, sql: str) -> list[str]:
         """The columns of the last row that a query returns. Raises ServiceNotAnswering."""

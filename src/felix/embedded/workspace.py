@@ -35,6 +35,8 @@ class Workspace:
         self.database_dir = self.data_dir / "pgdata"
         self.archiving_dir = self.data_dir / "archiving"
         self.password_file = self.data_dir / "postgres-password"
+        #: Of the role that copies the server's files; kept once a migrated Felix has run here.
+        self.backup_password_file = self.data_dir / "backup-password"
         self.lock_file = self.data_dir / "felix.lock"
         self.account: ServiceAccount = service_account(self.database_dir)
         try:

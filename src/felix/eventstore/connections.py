@@ -13,6 +13,9 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 2_000
 TRANSACTION_TIMEOUT_MS = 15_000
 
 
+_WHO = ("user", "password", "passfile", "sslkey", "sslcert", "sslpassword")
+
+
 def role_url(url: str, role: str, *, password: str | None = None, **options: int | str) -> str:
     """The connection string for one of Felix's roles.
 
@@ -29,6 +32,12 @@ def role_url(url: str, role: str, *, password: str | None = None, **options: int
     parts["options"] = " ".join(filter(None, [existing, *(f"-c {name}={value}" for name, value in settings.items())]))
     parts.setdefault("connect_timeout", "5")
     return conninfo.make_conninfo("", **{name: value for name, value in parts.items() if value is not None})
+
+
+def without_user(url: str) -> str:
+    """The same database, for those who sign in as one of Felix's roles: without the user and the password."""
+    parts = conninfo.conninfo_to_dict(url)
+    return conninfo.make_conninfo("", **{name: value for name, value in parts.items() if name not in _WHO})
 
 
 def writer_url(url: str, *, password: str | None = None) -> str:

@@ -21,6 +21,7 @@ from felix.domain.errors import Corrupt, Unavailable
 
 _LOCK = (4608, 2)
 ROLES = ("felix_writer", "felix_projector", "felix_reader", "felix_founder")
+BACKUP_ROLE = "felix_backup"
 
 
 class MigrationEdited(Corrupt):
@@ -81,11 +82,19 @@ def unseen(applied: Mapping[int, str]) -> list[Migration]:
     return [migration for migration in known if migration.version not in applied]
 
 
-def migrate(url: str, *, partitions: int, role_password: str | None = None, timeout_s: float = 60) -> list[Migration]:
+def migrate(
+    url: str,
+    *,
+    partitions: int,
+    role_password: str | None = None,
+    backup_password: str | None = None,
+    timeout_s: float = 60,
+) -> list[Migration]:
     """Bring a database up to date and return what was applied.
 
     ``partitions`` is the number of partitions whose heads must exist; it may grow, never shrink. With
-    ``role_password`` the login roles get that password. ``url`` names a role that may create roles and schemas.
+    ``role_password`` the roles that serve get that password, with ``backup_password`` the one that copies the server's
+    files gets its own. ``url`` names a role that may create roles and schemas.
     """
     applied = []
     with psycopg.connect(url, autocommit=True) as connection:
@@ -109,10 +118,10 @@ def migrate(url: str, *, partitions: int, role_password: str | None = None, time
             "insert into felix.partitions (partition) select generate_series(0, %s) on conflict do nothing",
             (partitions - 1,),
         )
-        if role_password is not None:
-            for role in ROLES:
+        for role, password in [*((role, role_password) for role in ROLES), (BACKUP_ROLE, backup_password)]:
+            if password is not None:
                 connection.execute(
-                    sql.SQL("alter role {} login password {}").format(sql.Identifier(role), sql.Literal(role_password))
+                    sql.SQL("alter role {} login password {}").format(sql.Identifier(role), sql.Literal(password))
                 )
     return applied
 

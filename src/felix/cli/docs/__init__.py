@@ -1,7 +1,7 @@
 """``felix docs``: the pages that are generated from the code, and whether the written ones still say the same.
 
-One generator a file. Every page but the diagram is a pure function of the code of ``felix``: nothing that a test or
-another module defines gets in. The diagram says what is in a migrated database, for which a throwaway one is made.
+One generator a file. Most pages are a pure function of the code of ``felix``: nothing that a test or another module
+defines gets in. The diagram and the grants say what is in a migrated database, for which a throwaway one is made.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from felix.cli.docs import api, diagram, errors, events, metrics, schemas
+from felix.cli.docs import api, diagram, errors, events, grants, metrics, schemas
 from felix.cli.errors import NoSourceCheckout, with_hint
 from felix.settings import env_example
 
@@ -54,8 +54,19 @@ def generate() -> dict[str, str]:
 
 
 def everything() -> dict[str, str]:
-    """Every generated page; takes seconds, because one of them needs a database."""
-    return generate() | {diagram.PATH: diagram.page_of_a_throwaway_database()}
+    """Every generated page; takes seconds, because some of them need a database."""
+    from felix import bootstrap
+    from felix.embedded import throwaway_postgres
+
+    with throwaway_postgres() as address:
+        endpoints = bootstrap.Endpoints(address.url("postgres"), None, None)
+        bootstrap.bring_up_to_date(endpoints, partitions=1)
+        return generate() | of_a_database(endpoints.database_url)
+
+
+def of_a_database(url: str) -> dict[str, str]:
+    """The pages that a migrated database gives, by their path in the checkout."""
+    return {diagram.PATH: diagram.page(url), grants.PATH: grants.page(url)}
 
 
 def outdated(root: Path, pages: dict[str, str]) -> list[str]:

@@ -37,17 +37,6 @@ def page(database_url: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def page_of_a_throwaway_database() -> str:
-    """The page of a database that is made for it and gone afterwards."""
-    from felix import bootstrap
-    from felix.embedded import throwaway_postgres
-
-    with throwaway_postgres() as address:
-        endpoints = bootstrap.Endpoints(address.url("postgres"), None, None)
-        bootstrap.bring_up_to_date(endpoints, partitions=1)
-        return page(endpoints.database_url)
-
-
 def _diagram(tables: Sequence[Table]) -> list[str]:
     lines = ["erDiagram"]
     for table in tables:

@@ -61,6 +61,13 @@ def contradictions(examination: Examination) -> Findings:
             "The embedded Postgres has a password of its own; this one is not used.",
             "unset FELIX_DATABASE_ROLE_PASSWORD",
         )
+    if chosen.database_url is not None and chosen.database_role_password is None:
+        found = True
+        yield warning(
+            "FELIX_DATABASE_URL is set without FELIX_DATABASE_ROLE_PASSWORD.",
+            "Every process signs in as the administrator of the database and only then takes a lesser role on.",
+            "export FELIX_DATABASE_ROLE_PASSWORD=$(python3 -c 'import secrets; print(secrets.token_urlsafe(32))')",
+        )
     for name, secret, schemes in (
         ("DATABASE_URL", chosen.database_url, ("postgresql://", "postgres://")),
         ("REDIS_URL", chosen.redis_url, ("redis://", "rediss://", "unix://")),

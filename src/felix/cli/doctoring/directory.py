@@ -11,7 +11,16 @@ from felix.cli.doctoring.examination import Examination
 from felix.cli.doctoring.findings import Findings, ok, problem, warning
 from felix.embedded.account import first_blocked, service_account
 
-SECRETS = ("postgres-password", "role-password", "root-key", "founder-key", "metrics-token", "run.json", "demo.json")
+SECRETS = (
+    "postgres-password",
+    "role-password",
+    "backup-password",
+    "root-key",
+    "founder-key",
+    "metrics-token",
+    "run.json",
+    "demo.json",
+)
 
 
 def data_directory(examination: Examination) -> Findings:
