@@ -160,7 +160,6 @@ def test_settings_that_are_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ("name", "value", "said"),
     [
         ("FELIX_DATABASE_ROLE_PASSWORD", "secret", "without FELIX_DATABASE_URL"),
-        ("FELIX_DATABASE_URL", "postgresql://127.0.0.1:1/felix", "without FELIX_DATABASE_ROLE_PASSWORD"),
         ("FELIX_REDIS_URL", "cache:6379", "does not begin with redis://"),
         ("FELIX_READ_TIMEOUT_S", "20", "FELIX_SHUTDOWN_TIMEOUT_S"),
     ],
@@ -170,6 +169,13 @@ def test_settings_that_contradict(
 ) -> None:
     monkeypatch.setenv(name, value)
     assert said in only(look(), "contradictions")
+
+
+def test_processes_that_sign_in_as_the_administrator(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FELIX_DATABASE_URL", "postgresql://127.0.0.1:1/felix")
+    assert [finding.case for finding in look()["contradictions"]] == [
+        "FELIX_DATABASE_URL is set without FELIX_DATABASE_ROLE_PASSWORD."
+    ]
 
 
 def test_a_directory_that_others_may_change(home: Path) -> None:
