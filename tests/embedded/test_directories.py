@@ -23,6 +23,7 @@ from felix.embedded import (
     valkey_server_path,
 )
 from felix.embedded.account import first_blocked, service_account
+from felix.embedded.cluster import ASIDE
 from felix.embedded.processes import is_alive, launch, processes_in
 
 Sql = Callable[[PostgresAddress, str], str]
@@ -170,6 +171,20 @@ def test_a_half_made_database_is_thrown_away(data_dir: Path, make_supervisor: Ma
     (data_dir / "pgdata.new" / "PG_VERSION").write_text("18\n")
     data_dir.chmod(0o711)
     assert sql(make_supervisor(data_dir).start().postgres, "select 1") == "1"
+
+
+def test_half_a_restore_does_not_become_an_empty_database(data_dir: Path, make_supervisor: Make, sql: Sql) -> None:
+    first = make_supervisor(data_dir)
+    sql(first.start().postgres, "create table kept (id int)")
+    first.stop()
+    aside = data_dir / f"{ASIDE}20260101T000000Z"
+    aside.mkdir()
+    (data_dir / "pgdata").rename(aside / "pgdata")
+    with pytest.raises(DataDirUnusable, match="a restore was interrupted") as refused:
+        make_supervisor(data_dir).start()
+    assert str(aside) in str(refused.value)
+    (aside / "pgdata").rename(data_dir / "pgdata")
+    assert sql(make_supervisor(data_dir).start().postgres, "select count(*) from kept") == "0"
 
 
 def test_a_database_of_another_major_version_is_refused(data_dir: Path, make_supervisor: Make) -> None:

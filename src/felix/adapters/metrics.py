@@ -36,7 +36,6 @@ from felix.measures import CATALOGUE, MAX_SERIES, Histogram, Labels, Measure
 
 log = logging.getLogger("felix.metrics")
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: How often a process says how much there is now.
 SAMPLE_EVERY_S = 1.0
 #: Room for about 1,500 series of counters or gauges, and 12,000 lines of histograms.

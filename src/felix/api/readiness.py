@@ -18,7 +18,6 @@ from felix.projections.vital_signs import VitalSigns
 LAG_ALARM_EVENTS, LAG_ALARM_S = 10_000, 60.0
 #: A job that nobody has begun so long after its time is overdue.
 OVERDUE_ALARM_S = 300.0
-VERIFIED_EVERY_S = 2 * 86_400.0
 SKEW_ALARM_S = 2.0
 #: Commands carry this process's time, and an account's time never goes back: one that is so wrong must take none.
 MAX_SKEW_S = 60.0

@@ -14,6 +14,7 @@ from felix.embedded.backup_store import KEY_FILES, Backup, BackupStore, disk_usa
 from felix.embedded.errors import BackupDamaged, BackupFailed
 from felix.embedded.live_postgres import LivePostgres
 from felix.embedded.programs import Programs
+from felix.embedded.workspace import sync_directory
 
 Kind = Literal["auto", "full", "incremental"]
 #: Every restore goes through all incremental backups since the full one. Postgres keeps what they need for ten days.
@@ -93,7 +94,7 @@ def take_backup(
         _keep_keys(live, store, backup)
         _record(partial / "backup.json", backup)
         partial.rename(store.base / name)
-        _sync(store.base)
+        sync_directory(store.base)
     except OSError as error:
         raise BackupFailed(f"the backup can't be written to {store.base}: {error}", _hint(str(error))) from error
     finally:
@@ -187,14 +188,6 @@ def _record(path: Path, backup: Backup) -> None:
         json.dump(backup.as_document(), file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hint(problem: str) -> str:

@@ -22,9 +22,11 @@ from felix.embedded.errors import (
 )
 from felix.embedded.locks import try_lock
 from felix.embedded.processes import CLEAN_ENVIRONMENT, last_lines, launch, runs_in
-from felix.embedded.workspace import Workspace
+from felix.embedded.workspace import Workspace, sync_directory
 
 USER = "felix"
+#: Where a restore in place puts the database that it replaces; the moment follows.
+ASIDE = "before-restore-"
 #: The role that copies the server's files, made by migrations/0010_database_roles.sql.
 BACKUP_USER = "felix_backup"
 
@@ -91,6 +93,7 @@ class Cluster:
                 _pause(deadline, cancelled, "another initdb still works in this data directory")
             if self.directory.exists() and any(self.directory.iterdir()):
                 return  # it was made while we waited
+            self._refuse_half_a_restore()
             unfinished = self.directory.with_name("pgdata.new")
             if unfinished.exists():
                 shutil.rmtree(unfinished)
@@ -98,9 +101,19 @@ class Cluster:
             self._initdb(unfinished, lock, durable=durable, deadline=deadline, cancelled=cancelled)
             unfinished.rename(self.directory)
             if durable:
-                _sync(self._workspace.data_dir)
+                sync_directory(self._workspace.data_dir)
         finally:
             os.close(lock)
+
+    def _refuse_half_a_restore(self) -> None:
+        """A restore that was killed between moving the old database aside and the new one in its place left neither."""
+        aside = [path for path in self._workspace.data_dir.glob(f"{ASIDE}*") if (path / "pgdata").exists()]
+        if aside:
+            latest = max(aside)
+            raise DataDirUnusable(
+                f"a restore was interrupted: the database that was here is in {latest}, and there is no other",
+                f"Restore again (felix restore --in-place), or put it back: mv {latest}/* {self._workspace.data_dir}/",
+            )
 
     def _initdb(self, target: Path, lock: int, *, durable: bool, deadline: float, cancelled: threading.Event) -> None:
         command: list[str | Path] = [
@@ -168,11 +181,3 @@ def _pause(deadline: float, cancelled: threading.Event, late: str) -> None:
         raise StartCancelled("the start of Postgres was cancelled")
     if time.monotonic() >= deadline:
         raise ServiceDidNotStart(late)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,6 +1,5 @@
 """Puts a restored database where Felix is to use it: into an empty directory, or in place of the one that was there."""
 
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ from pathlib import Path
 
 from felix.embedded.archive import stop_archiving
 from felix.embedded.backup_store import KEY_FILES
-from felix.embedded.cluster import Cluster
+from felix.embedded.cluster import ASIDE, Cluster
 from felix.embedded.errors import DataDirUnusable, DirectoryInUse
 from felix.embedded.processes import Server, processes_in
 from felix.embedded.supervisor import Supervisor
-from felix.embedded.workspace import Workspace
+from felix.embedded.workspace import Workspace, sync_directory
 
 SCRATCH = "restoring"
 LEFT_BY_A_FAILED_ONE = (SCRATCH, "felix.lock")
@@ -82,7 +81,7 @@ def put_in_place(scratch: Path, directory: Path) -> Path | None:
     directory = directory.absolute().resolve()
     aside = None
     if (directory / "pgdata").exists():
-        aside = directory / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        aside = directory / f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         aside.mkdir(mode=0o700)
         for name in BELONGS_TO_ITS_MOMENT:
             if (directory / name).exists():
@@ -92,9 +91,5 @@ def put_in_place(scratch: Path, directory: Path) -> Path | None:
         if (scratch / name).exists() and not (directory / name).exists():
             (scratch / name).rename(directory / name)
     stop_archiving(directory)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(directory)
     return aside

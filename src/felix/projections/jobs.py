@@ -48,12 +48,6 @@ async def anybodys_job(tx: FounderTx, job_id: UUID) -> Row | None:
     return await tx.fetch_one(_EVERYBODYS + " and j.job_id = %s", job_id)
 
 
-async def dead_jobs(tx: FounderTx) -> dict[str, int]:
-    """How many jobs of each kind need a person."""
-    rows = await tx.fetch("select kind, count(*) as jobs from felix.jobs where state = 'dead' group by kind order by 1")
-    return {row["kind"]: row["jobs"] for row in rows}
-
-
 def _page(after: After | None, chosen: dict[str, str | None]) -> tuple[LiteralString, list[Any]]:
     query: LiteralString = ""
     values: list[Any] = []

@@ -94,15 +94,19 @@ def rebuild_new_versions(projector_url: str, projections: Iterable[Projection]) 
     On a longer log the tables of the version before go on answering, with what they had, until the worker has made the
     new ones.
     """
+    with connect_projector(projector_url) as connection:
+        asked = set(connection.execute(_OPEN).fetchall())
+        short = [
+            projection
+            for projection in projections
+            if (projection.name, projection.version) in asked
+            and sum(projection.source.heads(connection).values()) <= AT_START_EVENTS
+        ]
     done = []
-    for projection in projections:
-        with connect_projector(projector_url) as connection:
-            asked = (projection.name, projection.version) in connection.execute(_OPEN).fetchall()
-            short = sum(projection.source.heads(connection).values()) <= AT_START_EVENTS
-        if asked and short:
-            with suppress(RebuildUnderWay, NotRequested):
-                Rebuild(projector_url, projection).run()
-                done.append(projection.name)
+    for projection in short:
+        with suppress(RebuildUnderWay, NotRequested):
+            Rebuild(projector_url, projection).run()
+            done.append(projection.name)
     return done
 
 

@@ -205,10 +205,6 @@ class LotBook:
         self._orders[meter] = order
         return order
 
-    def available_for(self, meter: str) -> int:
-        """Free tokens that may pay for this meter."""
-        return sum(lot.free_mtok for lot in self.order(meter))
-
     def find(self, lot_id: str) -> Lot | None:
         """A lot that has something left, or was used up not long ago."""
         return self.lots.get(lot_id) or self.past.get(lot_id)
