@@ -42,7 +42,9 @@ FILES: dict[str, Any] = {
         "order": [{"field": "closes_on", "descending": True}],
         "where": {"not": {"field": "stage", "is": "equal", "value": "lost"}},
     },
-    "views/pipeline.json": {"kind": "board", "entity": "deal", "title": "Pipeline", "group_by": "stage", "card": ["title"]},
+    "views/pipeline.json": {
+        "kind": "board", "entity": "deal", "title": "Pipeline", "group_by": "stage", "card": ["title"],
+    },
     "views/deal_form.json": {
         "kind": "form", "entity": "deal", "title": "Deal",
         "sections": [{"title": "Deal", "fields": ["title", "contact", "value", "stage", "closes_on"]}],
@@ -74,7 +76,9 @@ FILES: dict[str, Any] = {
         "title": "Every month", "cron": "0 8 1 * *", "zone": "Europe/Berlin",
         "job": {"run": "report", "report": "won_deals", "to_role": "client_owner"},
     },
-    "integrations/shop.json": {"title": "Shop", "connector": "shopify", "secret_ref": "shopify", "mapping": {"name": "name"}},
+    "integrations/shop.json": {
+        "title": "Shop", "connector": "shopify", "secret_ref": "shopify", "mapping": {"name": "name"},
+    },
     "tests/winning.json": {
         "title": "A deal that is won thanks the customer",
         "given": [{"record": "ours", "entity": "deal", "values": {"title": "Bread", "email": "a@example.com"}}],
