@@ -153,10 +153,14 @@ class PoolUse:
 
 
 class ReadPool:
-    """The connections of the read side. Sizes are for the readers; founders share two connections of their own."""
+    """The connections of the read side. ``max_size`` is for the readers; founders share two connections of their own.
 
-    def __init__(self, reader_url: str, founder_url: str | None = None, min_size: int = 1, max_size: int = 8) -> None:
-        self._readers = _pool(reader_url, "readers", min_size, max_size)
+    Readers have all of theirs from the beginning: a new one takes 8 ms to its first answer on an idle machine, and
+    would be opened when requests wait already, which makes more of them wait.
+    """
+
+    def __init__(self, reader_url: str, founder_url: str | None = None, max_size: int = 8) -> None:
+        self._readers = _pool(reader_url, "readers", max_size, max_size)
         self._founders = _pool(founder_url, "founders", 0, 2) if founder_url is not None else None
         self._ending: set[asyncio.Task[None]] = set()
         #: Queries for cursors that are under way, by partition; :mod:`felix.projections.freshness` shares them.
