@@ -1,7 +1,7 @@
 # Felix needs Python 3.11 or newer and make; everything else is installed into .venv by the first target you run.
 
 .DEFAULT_GOAL := help
-.PHONY: up test test-deep lint bench reliability docs container deploy clean help
+.PHONY: up test test-deep lint bench reliability isolation docs container deploy clean help
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -35,6 +35,11 @@ reliability: $(READY) ## Run the long fault profile alone and write docs/reliabi
 	@figures=$$(mktemp) && trap 'rm -f "$$figures"' EXIT && \
 	FELIX_TEST_PROFILE=deep FELIX_FIGURES="$$figures" $(BIN)/python -m pytest tests/faults --timeout 3600 && \
 	$(BIN)/python -m tests.faults.report "$$figures"
+
+isolation: $(READY) ## Run the long isolation profile alone and write docs/isolation.md from its figures
+	@figures=$$(mktemp) && trap 'rm -f "$$figures"' EXIT && \
+	FELIX_TEST_PROFILE=deep FELIX_FIGURES="$$figures" $(BIN)/python -m pytest tests/isolation --timeout 3600 && \
+	$(BIN)/python -m tests.isolation.report "$$figures"
 
 docs: $(READY) ## Write the generated files anew
 	@$(BIN)/felix docs write

@@ -21,6 +21,7 @@ FIGURES = (
     "projection_lag",
     "rebuild",
     "reads_under_load",
+    "noisy_tenant",
     "account_load",
     "cold_start",
     "restore_drill",

@@ -15,13 +15,13 @@ import uvloop
 
 from benchmarks.load import post
 from benchmarks.server import PARTITIONS
+from felix.application.api_keys import make_key
 from felix.application.performer import Performer, new_context
-from felix.bootstrap import Endpoints, connect_owner, open_directory, open_performer
+from felix.bootstrap import Endpoints, open_directory, open_performer
 from felix.domain.base import Command
 from felix.domain.ledger.messages import GrantTokens, OpenTokenAccount
 from felix.domain.metering.messages import PublishRateCard
 from felix.domain.tenancy.tenant import OnboardTenant
-from felix.eventstore.api_keys import create_key
 
 METER, MODEL, ACTOR = "llm.input_tokens", "gpt-4o", "founder:bench"
 AMPLE_MTOK = 10**14
@@ -64,12 +64,10 @@ def open_books(endpoints: Endpoints, *, tenants: int, accounts: int) -> list[Boo
     directory.close()
     with performing(endpoints) as performer:
         opened = uvloop.run(_open_accounts(performer, made, -(-accounts // tenants)))
-    books = []
-    with connect_owner(endpoints) as owner:
-        for number, (tenant_id, of_tenant) in enumerate(zip(made, opened, strict=True)):
-            api_key, _ = create_key(owner, "service", tenant_id, "bench")
-            books.append(Books(tenant_id, number % PARTITIONS, api_key, of_tenant))
-    return books
+        return [
+            Books(tenant_id, number % PARTITIONS, make_key(performer, tenant_id, "bench")[0], of_tenant)
+            for number, (tenant_id, of_tenant) in enumerate(zip(made, opened, strict=True))
+        ]
 
 
 async def _open_accounts(performer: Performer, tenants: list[UUID], each: int) -> list[list[str]]:

@@ -19,13 +19,17 @@ PATIENCE_S = 60.0
 
 @dataclass(slots=True)
 class Load:
-    """What to send. ``rate_s`` requests a second at fixed times; None: the next as soon as a connection is free."""
+    """What to send. ``rate_s`` requests a second at fixed times; None: the next as soon as a connection is free.
+
+    After ``lasts_s`` no more is sent, whatever is left.
+    """
 
     port: int
     connections: int
     requests: list[bytes]
     rate_s: float | None = None
     positions: bool = False
+    lasts_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +104,10 @@ def _drive(load: Load, epoll: select.epoll, sockets: dict[int, socket.socket]) -
     at, end = 0, len(requests)
     cpu_before = time.process_time()
     began_at = now = clock()
+    over_at = None if load.lasts_s is None else began_at + load.lasts_s
     while at < end or len(idle) < len(sockets):
+        if over_at is not None and now > over_at:
+            end = at
         while idle and at < end:
             due = now if rate is None else began_at + at / rate
             if due > now:

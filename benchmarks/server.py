@@ -90,10 +90,10 @@ class Bench:
         return self._generator.submit(drive, load).result()
 
     @contextmanager
-    def api(self, endpoints: Endpoints) -> Iterator[Running]:
-        """One real API process on a port of its own, ready."""
+    def api(self, endpoints: Endpoints, **settings: str) -> Iterator[Running]:
+        """One real API process on a port of its own, ready; with settings other than the defaults if they are given."""
         port = free_port()
-        with self._process("felix.cli.serve", endpoints, FELIX_PORT=str(port)) as process:
+        with self._process("felix.cli.serve", endpoints, FELIX_PORT=str(port), **settings) as process:
             try:
                 wait_for(port, "/readyz", process)
             except (RuntimeError, TimeoutError) as error:

@@ -99,9 +99,9 @@ create policy founder on felix.api_keys for select to felix_founder using (true)
 
 drop function felix.authenticate(bytea);
 create function felix.authenticate_key(presented bytea)
-  returns table (key_id text, role text, tenant_id uuid, partition int, scopes text[], expires_at timestamptz)
+  returns table (key_id text, role text, tenant_id uuid, slug text, partition int, scopes text[], expires_at timestamptz)
   language sql stable security definer set search_path = pg_catalog, pg_temp as $$
-  select k.key_id, k.role, k.tenant_id, t.partition, k.scopes, k.expires_at
+  select k.key_id, k.role, k.tenant_id, t.slug, t.partition, k.scopes, k.expires_at
   from felix.api_keys k left join felix.tenants t on t.tenant_id = k.tenant_id
   where k.key_hash = presented and k.revoked_at is null
 $$;
@@ -139,11 +139,12 @@ grant execute on function felix.authenticate_key(bytea), felix.authenticate_sess
   felix.user_by_email_index(bytea), felix.sessions_of(text) to felix_reader;
 
 -- The writer puts secrets in and never reads them back: it selects only what its updates are found by.
-grant insert, update (status, email_index), select (user_id) on felix.users to felix_writer;
-grant insert, update (role, expires_at), delete, select (tenant_id, user_id) on felix.memberships to felix_writer;
+grant insert, update (status, email_index), select (user_id, email_index) on felix.users to felix_writer;
+grant insert, update (role, expires_at), delete, select (tenant_id, user_id, role, expires_at) on felix.memberships
+  to felix_writer;
 grant insert, update (token_hash, last_seen_at, expires_at, stepped_up_at, ended_at, second_factor),
   select (session_id, user_id, ended_at, last_seen_at) on felix.sessions to felix_writer;
-grant insert, update (expires_at, last_used_at, revoked_at, label), select (key_id, tenant_id, expires_at, last_used_at, revoked_at)
+grant insert, update (expires_at, last_used_at, revoked_at, label), select (key_id, tenant_id, role, label, expires_at, last_used_at, revoked_at)
   on felix.api_keys to felix_writer;
 grant select on felix.memberships to felix_reader, felix_founder;
 grant select (user_id, status, registered_at) on felix.users to felix_founder;

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import psycopg
@@ -19,29 +20,48 @@ from psycopg import sql
 
 from felix import measures
 from felix.adapters.doorbell import Doorbell, Listener, answers
+from felix.adapters.mail import open_mailer
 from felix.adapters.metrics import Metrics, clean, open_metrics
+from felix.adapters.passwords import Argon2Passwords
 from felix.adapters.tracing import tracing
+from felix.api.addresses import read_networks
 from felix.api.auth import Authenticator
-from felix.api.credentials import key_look_up, session_look_up
+from felix.api.credentials import impersonation_look_up, key_look_up, session_look_up
 from felix.api.http import Services
+from felix.api.key_uses import LastUses
 from felix.api.live.hub import LiveHub
 from felix.api.one_look import LOOK_TIMEOUT_S, OneLook
+from felix.api.rate_limits import RateLimits
 from felix.api.readiness import Check, checks_of, disk_of
 from felix.api.watch import log_requests
 from felix.application import handlers as _handlers
 from felix.application import policies
-from felix.application.performer import Performer
+from felix.application.identity import Inviter
+from felix.application.performer import Performer, new_context
 from felix.application.policies.base import Terms
+from felix.application.post import Post
+from felix.application.secrets import Secrets, TenantSecretStore, User
 from felix.application.verification import PartitionAudit, Report, RetoldBalance
+from felix.domain.base import Command
 from felix.domain.errors import FelixError, Invalid, NotFound, Unavailable
+from felix.domain.identity.roles import PLATFORM
+from felix.domain.identity.user import EraseUser
+from felix.domain.privacy.erasure import ErasePersonalData
+from felix.embedded.backup_store import ERASURE_KEY_FILE, BackupStore
 from felix.eventstore import audit, subscription
+from felix.eventstore.api_keys import KeyUses
 from felix.eventstore.connections import connect, role_url, without_user, writer_url
+from felix.eventstore.erasure_key import ErasureKeyFile
 from felix.eventstore.jobs import JobBook, ScheduleBook
 from felix.eventstore.migrations import Migration, migrate
 from felix.eventstore.partition_log import PartitionLog
 from felix.eventstore.reader import command_heads, heads
 from felix.eventstore.sealing import RootKeys
+from felix.eventstore.sign_in import Purpose
+from felix.eventstore.sign_in_book import SignInBook
+from felix.eventstore.tenant_secrets import SecretShelf
 from felix.eventstore.tenants import TenantDirectory
+from felix.eventstore.vault import EVERY_SUBJECT, Vault
 from felix.projections import balances, registry, token_transactions
 from felix.projections.feeds import FeedName
 from felix.projections.reactions import place_cursors, reaction
@@ -50,6 +70,11 @@ from felix.projections.runner import ProjectionRunner
 from felix.projections.tenant_tx import ReadPool
 from felix.projections.vital_signs import VitalSigns, take
 from felix.settings import Settings
+
+if TYPE_CHECKING:
+    # Imported where they are used: an HTTP client takes longer to load than most commands take.
+    from felix.adapters.github import GitHubApp
+    from felix.adapters.oidc import OidcProvider
 
 _ = _handlers  # importing it registers every command handler
 
@@ -63,8 +88,14 @@ VERIFY_PAGE = 1_000
 JOB_STATEMENT_TIMEOUT_MS = 20_000
 #: Written by ``felix up`` so that other commands on this machine find the running services.
 RUN_FILE = "run.json"
+#: The secret of the platform that is the private key of its GitHub App.
+GITHUB_APP_KEY = "github.app-key"
 #: Made by ``felix up``; whoever restores a database needs it too.
 ROOT_KEY_FILE = "root-key"
+#: Why somebody is erased once more after a restore.
+ERASED_BEFORE = "This was erased after the moment to which the database was restored."
+#: Where mails are left while there is no mail server, in a directory for each person.
+MAIL_DIR = "mail"
 #: What the driver raises when the database is away, for those who may not import it.
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
 
@@ -152,6 +183,129 @@ def root_keys(settings: Settings) -> RootKeys:
         raise NoRootKey(path=str(settings.data_dir / ROOT_KEY_FILE)) from error
 
 
+def following_root_keys(settings: Settings) -> Callable[[], RootKeys]:
+    """The root keys for a process that runs on while they are rotated: the file is read again when it was replaced."""
+    path = settings.data_dir / ROOT_KEY_FILE
+    known: tuple[tuple[int, int] | None, RootKeys] | None = None
+
+    def follow() -> RootKeys:
+        nonlocal known
+        seen = None
+        if settings.root_key is None:
+            with suppress(OSError):
+                found = path.stat()
+                seen = (found.st_ino, found.st_mtime_ns)
+        if known is None or known[0] != seen:
+            known = (seen, root_keys(settings))
+        return known[1]
+
+    return follow
+
+
+def erasure_key(settings: Settings) -> ErasureKeyFile:
+    """The erasure key of this installation, which ``felix up`` makes where it brings its own Postgres."""
+    return ErasureKeyFile(settings.data_dir / ERASURE_KEY_FILE)
+
+
+def open_vault(settings: Settings) -> Callable[[], Vault]:
+    """The vault, with the root keys that are in force when it is asked for."""
+    follow, key = following_root_keys(settings), erasure_key(settings)
+    return lambda: Vault(follow(), key if key.path.exists() else None)
+
+
+def open_sign_in_book(endpoints: Endpoints) -> SignInBook:
+    """What sign-in keeps without a command."""
+    url = endpoints.writer_url
+    return SignInBook(lambda: connect(url))
+
+
+def open_post(settings: Settings, book: SignInBook) -> Post:
+    """How Felix writes to people, and makes links for those who hand them over in another way."""
+    url = settings.smtp_url.get_secret_value() if settings.smtp_url else None
+    mailer = open_mailer(url, settings.mail_from, settings.data_dir / MAIL_DIR)
+    return Post(mailer, following_root_keys(settings), book, public_url(settings))
+
+
+def open_inviter(settings: Settings) -> Callable[[], Inviter]:
+    """How people are invited, with the root keys that are in force when it is asked for."""
+    vault, keys = open_vault(settings), following_root_keys(settings)
+    return lambda: Inviter(vault(), keys(), public_url(settings))
+
+
+def open_sign_in_provider(settings: Settings) -> OidcProvider | None:
+    """The OpenID provider that people may sign in with, if there is one."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    from felix.adapters.oidc import OidcProvider
+
+    secret = settings.oidc_client_secret.get_secret_value() if settings.oidc_client_secret else None
+    callback = f"{public_url(settings).rstrip('/')}/v1/oidc/callback"
+    return OidcProvider(settings.oidc_issuer, settings.oidc_client_id, secret, callback)
+
+
+def public_url(settings: Settings) -> str:
+    """Where people reach Felix."""
+    return settings.public_url or f"http://{settings.host}:{settings.port}"
+
+
+def make_link(settings: Settings, endpoints: Endpoints, purpose: Purpose, user_id: str) -> str:
+    """A link for a user, to be handed over by somebody who knows that it gets to the right person."""
+    book = open_sign_in_book(endpoints)
+    try:
+        return open_post(settings, book).make_link(purpose, user_id)
+    finally:
+        book.close()
+
+
+def kept_outside(settings: Settings, tenant_id: UUID, subject_id: str) -> dict[str, Any]:
+    """What is kept of a subject outside of the database."""
+    key, mails = erasure_key(settings), settings.data_dir / MAIL_DIR / subject_id
+    return {
+        "erasure_key": key.path.exists() and key.knows(str(tenant_id), subject_id),
+        "mails": len(list(mails.iterdir())) if mails.is_dir() else 0,
+    }
+
+
+def forget_outside(settings: Settings, tenant_id: UUID, subject_id: str) -> dict[str, Any]:
+    """Forget what is kept of a subject outside of the database: its erasure key, here and in the backups, and mails."""
+    key, backups = erasure_key(settings), BackupStore(settings.backup_dir or settings.data_dir / "backups")
+    went = kept_outside(settings, tenant_id, subject_id)
+    if key.path.exists():
+        key.forget([(str(tenant_id), subject_id)])
+        if backups.keys.exists():
+            backups.mirror_erasure_key(settings.data_dir)
+    if went["mails"]:
+        rmtree(settings.data_dir / MAIL_DIR / subject_id)
+    return went
+
+
+def erase_again(endpoints: Endpoints, key: ErasureKeyFile, *, partitions: int) -> int:
+    """Erase in a restored database whoever was erased after its moment; how many.
+
+    Nobody needs a list of them: they are those whom the erasure key has forgotten.
+    """
+    if not key.path.exists():
+        return 0
+    with connect(endpoints.writer_url) as connection:
+        kept = connection.execute(EVERY_SUBJECT).fetchall()
+    forgotten = [(tenant_id, subject) for _, tenant_id, subject in kept if not key.knows(str(tenant_id), subject)]
+    directory = open_directory(endpoints, partitions=partitions)
+    performer = open_performer(endpoints, directory.partition_of)
+    try:
+        for tenant_id, subject in forgotten:
+            command: Command = (
+                EraseUser(user_id=subject, reason=ERASED_BEFORE)
+                if tenant_id == PLATFORM and subject.startswith("usr_")
+                else ErasePersonalData(subject_id=subject, reason=ERASED_BEFORE)
+            )
+            context = new_context(tenant_id, f"restore:erase:{subject}", "felix:restore")
+            _ = performer.perform_blocking(command, context).result
+    finally:
+        performer.close()
+        directory.close()
+    return len(forgotten)
+
+
 def bring_up_to_date(endpoints: Endpoints, *, partitions: int, backup_password: str | None = None) -> list[Migration]:
     """Apply what is pending and make the tables of every projection."""
     applied = migrate(
@@ -216,6 +370,33 @@ def projection_orders(endpoints: Endpoints) -> ProjectionOrders:
 def open_job_book(endpoints: Endpoints, *, role: str = "felix_projector") -> JobBook:
     """The table of jobs: for the worker, or as ``felix_writer`` for whoever retries and cancels."""
     return JobBook(_connect_to_jobs(endpoints, role))
+
+
+def open_secrets(
+    endpoints: Endpoints, performer: Performer, partition_of: Callable[[UUID], int], settings: Settings
+) -> TenantSecretStore:
+    """Tenants' secrets, for the adapters of a worker; who uses one is written down first."""
+    url = endpoints.as_role("felix_projector")
+    return TenantSecretStore(performer, SecretShelf(lambda: connect(url)), partition_of, following_root_keys(settings))
+
+
+def open_key_uses(endpoints: Endpoints) -> KeyUses:
+    """Where it is written when keys were last used."""
+    url = endpoints.writer_url
+    return KeyUses(lambda: connect(url))
+
+
+def open_github(settings: Settings, secrets: Secrets) -> GitHubApp | None:
+    """The GitHub App that Felix acts as, if there is one; each signature uses its key, a secret of the platform."""
+    if settings.github_app_id is None:
+        return None
+
+    from felix.adapters.github import GitHubApp
+
+    def private_key(user: User) -> AbstractContextManager[str]:
+        return secrets.use(PLATFORM, GITHUB_APP_KEY, purpose="github.app-jwt", user=user)
+
+    return GitHubApp(settings.github_app_id, private_key, api_url=settings.github_api_url)
 
 
 def open_schedule(endpoints: Endpoints) -> ScheduleBook:
@@ -334,36 +515,29 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     doorbell = open_doorbell(endpoints)
     live = LiveHub(reads)
     jobs = open_job_book(endpoints, role="felix_writer")
+    provider = open_sign_in_provider(settings)
 
     def committed(partition: int, position: int) -> None:
         doorbell.ring(partition, position)
         live.wake(partition, position)
 
     performer = open_performer(endpoints, directory.partition_of, committed=committed)
+    authenticator = _authenticator(reads, directory)
+    key_uses = open_key_uses(endpoints)
+    passwords, sign_in_book = Argon2Passwords(), open_sign_in_book(endpoints)
+
+    def write_uses(used_at: Mapping[str, datetime]) -> None:
+        key_uses.write(used_at)
+        sign_in_book.seen(used_at)
+
+    last_uses = LastUses(authenticator.take_uses, write_uses)
     looks = _Looks(settings, endpoints, reads)
     listener = listen_to_doorbell(endpoints, live.wake)
     await reads.open()
+    last_uses.start()
     if listener is not None:
         listener.start()
     try:
-
-        async def generation() -> int:
-            async with reads.unbound() as tx:
-                row = await tx.fetch_one("select generation from felix.access_generation")
-            return int(row["generation"]) if row else 0
-
-        async def find_tenant(named: str) -> UUID:
-            async with reads.founder() as tx:
-                row = await tx.fetch_one(
-                    "select tenant_id, partition from felix.tenants where slug = %s or tenant_id::text = %s",
-                    named,
-                    named,
-                )
-            if row is None:
-                raise NotFound(f"There is no tenant {named}.", id=named)
-            found: UUID = row["tenant_id"]
-            directory.remember(found, row["partition"])
-            return found
 
         async def scrape() -> bytes:
             return await to_thread.run_sync(metrics.scrape, await looks.readings())
@@ -372,14 +546,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             yield Services(
                 performer=performer,
                 reads=reads,
-                authenticator=Authenticator(
-                    key_look_up(reads, directory.remember),
-                    session_look_up(reads, directory.remember),
-                    generation,
-                    find_tenant,
-                ),
+                authenticator=authenticator,
                 partition_of=directory.partition_of,
-                root_keys=cache(partial(root_keys, settings)),
+                root_keys=following_root_keys(settings),
+                vault=open_vault(settings),
                 pin_tenant=directory.pin,
                 jobs=jobs,
                 projection_orders=projection_orders(endpoints),
@@ -387,10 +557,28 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 scrape=scrape,
                 metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
                 live=live,
+                rate_limits=RateLimits(
+                    reads_per_s=settings.limit_reads_per_s,
+                    writes_per_s=settings.limit_writes_per_s,
+                    client_times=settings.limit_client_times,
+                    strangers_per_minute=settings.limit_strangers_per_minute,
+                    processes=settings.api_processes,
+                ),
+                passwords=passwords,
+                sign_in_book=sign_in_book,
+                inviter=open_inviter(settings),
+                sign_in_provider=provider,
+                trusted_proxies=read_networks(settings.trusted_proxies),
                 read_timeout_s=settings.read_timeout_s,
             )
     finally:
+        if provider is not None:
+            provider.close()
         await live.close()
+        await last_uses.close()
+        key_uses.close()
+        sign_in_book.close()
+        passwords.close()
         await to_thread.run_sync(performer.close)
         if listener is not None:
             await to_thread.run_sync(listener.close)
@@ -400,6 +588,34 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await reads.close()
         jobs.close()
         directory.close()
+
+
+def _authenticator(reads: ReadPool, directory: TenantDirectory) -> Authenticator:
+    async def generation() -> int:
+        async with reads.unbound() as tx:
+            row = await tx.fetch_one("select generation from felix.access_generation")
+        return int(row["generation"]) if row else 0
+
+    async def find_tenant(named: str) -> UUID:
+        async with reads.founder() as tx:
+            row = await tx.fetch_one(
+                "select tenant_id, partition from felix.tenants where slug = %s or tenant_id::text = %s",
+                named,
+                named,
+            )
+        if row is None:
+            raise NotFound(f"There is no tenant {named}.", id=named)
+        found: UUID = row["tenant_id"]
+        directory.remember(found, row["partition"])
+        return found
+
+    return Authenticator(
+        key_look_up(reads, directory.remember),
+        session_look_up(reads, directory.remember),
+        generation,
+        find_tenant,
+        impersonation_look_up(reads, directory.partition_of),
+    )
 
 
 #: A person who asks from a cold start waits for imports too.

@@ -55,6 +55,64 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port the API listens on.")
     api_processes: int = Field(1, ge=1, le=64, description="Processes that serve the API.")
+    limit_reads_per_s: int = Field(
+        2_000,
+        ge=1,
+        description="Reads that one key or session may send in a second. Each API process admits its share.",
+    )
+    limit_writes_per_s: int = Field(
+        5_000,
+        ge=1,
+        description="Writes that one key or session may send in a second: more than one process of the API was ever"
+        " measured to perform. Each API process admits its share.",
+    )
+    limit_client_times: int = Field(
+        2, ge=1, description="All keys and people of a client together may send so many times what one of them may."
+    )
+    limit_strangers_per_minute: int = Field(
+        120,
+        ge=1,
+        description="Requests without a valid key or session, and attempts to sign in, that one address may send in a"
+        " minute.",
+    )
+    trusted_proxies: str = Field(
+        "",
+        description="Addresses and networks of proxies in front of Felix, separated by commas: whom they name in"
+        " X-Forwarded-For is believed to be the client. From anybody else that header means nothing.",
+    )
+    public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="Where people reach Felix, e.g. https://felix.example.com: what links in mails begin with. Default:"
+        " the address that the API listens on.",
+    )
+    oidc_issuer: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="OpenID provider that people may sign in with, e.g. https://accounts.example.com. It has to verify"
+        " addresses. Register /v1/oidc/callback under FELIX_PUBLIC_URL there.",
+    )
+    oidc_client_id: str | None = Field(None, description="What Felix is called at the OpenID provider.")
+    oidc_client_secret: SecretStr | None = Field(
+        None, description="Felix's secret at the OpenID provider; without one it is a public client."
+    )
+    github_app_id: str | None = Field(
+        None,
+        pattern="^[A-Za-z0-9.]+$",
+        description="Number or client id of the GitHub App that Felix acts as. Its private key is a secret of the"
+        " platform, set by `felix secrets set github.app-key --kind private_key --tenant felix-platform < key.pem`.",
+    )
+    github_api_url: str = Field(
+        "https://api.github.com",
+        pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$",
+        description="Where GitHub's API is; on a GitHub Enterprise Server https://HOST/api/v3.",
+    )
+    smtp_url: SecretStr | None = Field(
+        None,
+        description="Mail server, e.g. smtps://user:secret@mail.example.com:465, or smtp:// for STARTTLS. Without one"
+        " mails are left in mail in the data directory.",
+    )
+    mail_from: str = Field("Felix <felix@localhost>", description="Sender of the mails that Felix writes.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="How much is logged.")
     process_name: str | None = Field(
         None,

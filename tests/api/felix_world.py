@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from felix import bootstrap
 from felix.api.app import create_app
-from felix.eventstore.api_keys import create_key
+from felix.api.auth import SESSION_COOKIE
+from felix.application.api_keys import make_key
+from felix.application.performer import Performer
+from felix.domain.identity.roles import PLATFORM, PLATFORM_ROLES, Role
 from felix.eventstore.sealing import new_root_key
+from felix.eventstore.sign_in import hash_token
 from felix.settings import Settings
 
 PARTITIONS = 4
@@ -44,11 +50,16 @@ def new_key() -> str:
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with a key. ``post`` makes up an idempotency key unless it is given one; None sends none."""
+    """Somebody with a key or a session. ``post`` makes up an idempotency key unless it is given one; None sends none.
+
+    ``id`` is how the log names the person or the key, ``session_id`` what is revoked of a person.
+    """
 
     client: TestClient
     headers: dict[str, str]
     tenant_id: str = ""
+    id: str = ""
+    session_id: str = ""
 
     def post(self, path: str, body: Any = None, key: str | None = "", **headers: str) -> Any:
         """Send a write."""
@@ -106,9 +117,15 @@ class World:
     bakery: Caller
     garage: Caller
 
+    @property
+    def performer(self) -> Performer:
+        """The write side, for what a test does without a door."""
+        performer: Performer = self.app.state.services.performer
+        return performer
+
     def new_tenant(self) -> Caller:
         """Another client without accounts or rate card."""
-        return _onboard(self.client, self.founder, self.endpoints)
+        return _onboard(self.app, self.client, self.founder)
 
     def onboard(self, slug: str) -> str:
         """Take a client on board under a short name, once."""
@@ -123,10 +140,71 @@ class World:
                 assert time.monotonic() < deadline, "no lane waits"
                 time.sleep(0.01)
 
+    def person(self, role: Role, tenant: Caller | None = None, **how: Any) -> Caller:
+        """Somebody in a browser; what can be said of them is in :meth:`people`."""
+        return self.people(1, role, tenant, **how)[0]
+
+    def people(
+        self,
+        number: int,
+        role: Role,
+        tenant: Caller | None = None,
+        *,
+        stepped_up: bool = False,
+        second_factor: bool = True,
+        member_until: datetime | None = None,
+        session_until: datetime | None = None,
+        session_ended: bool = False,
+        status: str = "active",
+    ) -> list[Caller]:
+        """Users with one membership and a session that has just begun.
+
+        People of the platform speak for ``tenant``; all others are members of it (the bakery, where none is given).
+        """
+        tenant = tenant or self.bakery
+        now, of_platform = datetime.now(UTC), role in PLATFORM_ROLES
+        if role == "auditor":
+            member_until = member_until or now + timedelta(days=30)
+        headers = {"Sec-Fetch-Site": "same-origin"} | ({"Felix-Tenant": tenant.tenant_id} if of_platform else {})
+        tokens = [secrets.token_urlsafe(32) for _ in range(number)]
+        made = [
+            Caller(
+                self.client,
+                headers | {"Cookie": f"{SESSION_COOKIE}={token}"},
+                tenant.tenant_id,
+                f"usr_{uuid4().hex}",
+                f"sess_{uuid4().hex}",
+            )
+            for token in tokens
+        ]
+        with bootstrap.connect_owner(self.endpoints) as owner, owner.transaction(), owner.cursor() as cursor:
+            cursor.executemany(
+                "insert into felix.users (user_id, email_index, status, registered_at) values (%s, %s, %s, %s)",
+                [(each.id, secrets.token_bytes(32), status, now) for each in made],
+            )
+            cursor.executemany(
+                "insert into felix.memberships (tenant_id, user_id, role, expires_at, granted_at)"
+                " values (%s, %s, %s, %s, %s)",
+                [(PLATFORM if of_platform else tenant.tenant_id, each.id, role, member_until, now) for each in made],
+            )
+            cursor.executemany(
+                "insert into felix.sessions (session_id, token_hash, user_id, method, second_factor, began_at,"
+                " last_seen_at, expires_at, stepped_up_at, ended_at)"
+                " values (%s, %s, %s, 'password', %s, %s, %s, %s, %s, %s)",
+                [
+                    (
+                        each.session_id, hash_token(token), each.id, second_factor, now, now,
+                        session_until or now + timedelta(hours=12), now if stepped_up else None,
+                        now if session_ended else None,
+                    )
+                    for each, token in zip(made, tokens, strict=True)
+                ],
+            )  # fmt: skip
+        return made
+
     def second_founder(self) -> Caller:
         """Another person with the founder's rights."""
-        with bootstrap.connect_owner(self.endpoints) as owner:
-            key, _ = create_key(owner, "founder", None, "second")
+        key, _ = make_key(self.performer, PLATFORM, "second", role="founder")
         return replace(self.founder, headers=self.founder.headers | {"Authorization": f"Bearer {key}"})
 
 
@@ -151,6 +229,7 @@ def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]
         partitions=PARTITIONS,
         read_timeout_s=read_timeout_s,
         root_key=new_root_key(),
+        limit_strangers_per_minute=1_000_000,
     )
     endpoints = bootstrap.Endpoints.locate(settings)
     app = make_app(settings)
@@ -158,10 +237,9 @@ def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]
     runner.start()
     try:
         with TestClient(app, raise_server_exceptions=False) as client:
-            with bootstrap.connect_owner(endpoints) as owner:
-                key, _ = create_key(owner, "founder", None, "founder")
+            key, _ = make_key(app.state.services.performer, PLATFORM, "founder", role="founder")
             anybody = Caller(client, {"Authorization": f"Bearer {key}"})
-            bakery, garage = (_onboard(client, anybody, endpoints) for _ in range(2))
+            bakery, garage = (_onboard(app, client, anybody) for _ in range(2))
             founder = anybody.about(bakery)
             for tenant in (bakery, garage):
                 founder.about(tenant).done("/v1/rate-cards/default/versions", {"prices": PRICES})
@@ -171,8 +249,7 @@ def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]
             runner.stop()
 
 
-def _onboard(client: TestClient, founder: Caller, endpoints: bootstrap.Endpoints) -> Caller:
+def _onboard(app: FastAPI, client: TestClient, founder: Caller) -> Caller:
     made = founder.done("/v1/tenants", {"slug": f"client-{next(_slugs)}", "name": "A client"})
-    with bootstrap.connect_owner(endpoints) as owner:
-        key, _ = create_key(owner, "service", made["tenant_id"], "test")
+    key, _ = make_key(app.state.services.performer, UUID(made["tenant_id"]), "test")
     return Caller(client, {"Authorization": f"Bearer {key}"}, made["tenant_id"])

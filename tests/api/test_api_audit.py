@@ -38,9 +38,9 @@ def test_a_correlation_id_leads_from_the_caller_to_the_command_and_its_events(ba
     assert (refused["accepted"], refused["code"]) == (False, "insufficient_tokens")
     assert refused["detail"] == too_much.json()["detail"]
     position = written.headers["felix-position"]
-    assert f"{accepted['partition']}:{accepted['last_position']}" == position
+    assert f"{bakery.tenant_id}:{accepted['last_tenant_sequence']}" == position
     (event,) = bakery.seen(f"/v1/events?correlation_id={chosen}")["data"]
-    assert f"{event['partition']}:{event['position']}" == position
+    assert f"{event['tenant_id']}:{event['tenant_sequence']}" == position
     assert event["metadata"]["correlation_id"] == chosen
     assert bakery.seen(f"/v1/events?correlation_id={chosen}&type=ledger.tokens_held")["data"] == []
     assert bakery.seen(f"/v1/events?correlation_id={uuid4()}")["data"] == []
@@ -91,7 +91,7 @@ def test_the_trail_is_read_newest_first_page_by_page_and_by_nobody_else(world: W
     while counted not in (counts := tenant.seen("/v1/command-counts?by=type")["data"]):
         assert time.monotonic() < soon, counts
     heads = tenant.seen("/v1/streams?kind=token_account&limit=2", last)
-    assert len(heads["data"]) == 2 and heads["next"] == heads["data"][-1]["last_position"]
+    assert len(heads["data"]) == 2 and heads["next"] == heads["data"][-1]["last_tenant_sequence"]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,14 @@ CASES = [
 
 @pytest.mark.parametrize(("operation", "mode"), CASES)
 def test_whatever_the_schema_allows_or_forbids_is_answered(operation: Any, mode: GenerationMode, world: World) -> None:
-    callers = (world.founder, world.bakery)
+    # Made anew for each operation: some of them end the session that asks.
+    callers = (
+        world.founder,
+        world.bakery,
+        world.person("client_owner"),
+        world.person("auditor"),
+        world.person("founder", stepped_up=True),
+    )
 
     @quick
     @given(case=operation.as_strategy(generation_mode=mode), caller=st.sampled_from(callers))

@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 import jsonschema_rs
 import pytest
 from felix_world import Caller, World
+from invited import invite
+from people_signing_in import true_example
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from felix import bootstrap
@@ -85,6 +87,10 @@ class Stage:
             examples.ADJUSTMENT_ID: done(f"{at}/adjustments", {"amount_mtok": 10**9, "reason": "x"})["adjustment_id"],
             examples.TENANTS["data"][0]["tenant_id"]: self.bakery.tenant_id,
             examples.EVENT["id"]: f"call-{account}",
+            examples.KEY_ID: done("/v1/api-keys", examples.WRITES["CreateApiKey"][0])["key_id"],
+            examples.IMPERSONATION_ID: done("/v1/impersonations", {"role": "client_owner", "reason": "x"})[
+                "impersonation_id"
+            ],
         }
         if "order-4711" not in _ASKED:
             _ASKED.add("order-4711")
@@ -109,10 +115,33 @@ class Stage:
             self.founder.done(f"{self.at}/freeze", why)
         elif name == "unfreeze_lot":
             self.founder.done(f"{lot}/freeze", why)
+        elif name in ("remove_secret", "rotate_tenant_key"):
+            self.founder.done("/v1/secrets/github", {"value": "x"})
         elif name == "close_token_account":
             self.ids[examples.ACCOUNT_ID] = self.bakery.open_account()
 
+    def prepare_people(self, name: str) -> None:
+        """Somebody who is invited, or who has come in."""
+        if name in ("accept_invitation", "withdraw_invitation", "list_invitations"):
+            waiting = invite(self.world, self.bakery)
+            self.ids[examples.INVITATION_ID] = waiting.invitation_id
+            self.ids[examples.ACCEPT_INVITATION[0]["token"]] = waiting.token
+        elif name in ("change_role", "end_membership", "list_members", "list_users", "disable_user", "enable_user"):
+            self.ids[examples.USER_ID] = invite(self.world, self.bakery).join().id
+        elif name == "erase_user":
+            self.ids[examples.USER_ID] = invite(self.world, self.bakery).join().id
+        elif name == "erase_personal_data":
+            self.ids[examples.SUBJECT_ID] = invite(self.world, self.bakery).invitation_id
+
     def caller(self, name: str) -> Caller:
+        if {"sign-in", "sessions", "credentials"} & set(OPERATIONS[name][2]["tags"]):
+            real, browser = true_example(self.world, name)
+            self.ids |= real
+            return Caller(self.world.client, {} if browser is None else browser.sent({}))
+        if name == "show_me":
+            return invite(self.world, self.bakery).join()
+        if name == "show_my_data":
+            return invite(self.world, self.bakery).join()
         return self.world.second_founder() if name == "approve_adjustment" else self.founder
 
     def real(self, value: Any) -> Any:
@@ -129,8 +158,8 @@ class Stage:
 
 
 _ASKED: set[str] = set()
-#: Examples that are true under conditions of their own: the lot has to have run out first.
-UNTRUE_NOW = {"expire_lot": 409}
+#: Examples that are true under conditions of their own: the lot has to have run out first, a provider to be set up.
+UNTRUE_NOW = {"expire_lot": 409, "start_oidc": 404, "finish_oidc": 404, "finish_oidc_with_second_factor": 404}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -138,9 +167,13 @@ def test_an_example_is_answered_as_the_document_says(name: str, world: World) ->
     method, template, operation = OPERATIONS[name]
     stage = Stage(world)
     stage.prepare(name)
-    path, caller = stage.path(operation, template), stage.caller(name)
+    stage.prepare_people(name)
+    caller = stage.caller(name)
+    path = stage.path(operation, template)
     if name == "live":
         path += "?from=beginning&follow=false&topics=events,balances"
+    if name == "list_invitations":
+        path += "?status=sent"
     if method == "get":
         answered = caller.get(path, stage.founder.post(f"{stage.at}/holds", {"amount_mtok": 1, "meter": "m"}))
     else:

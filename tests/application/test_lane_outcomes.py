@@ -48,7 +48,7 @@ def test_a_refused_command_has_no_position_and_an_accepted_one_its_last(office: 
     assert office.do(debit(account, 101)).position is None
     accepted = office.do(debit(account, 1))
     (head,) = office.rows("select position from felix.partitions where partition = 0")[0]
-    assert accepted.position == f"0:{head}"
+    assert accepted.log_position == f"0:{head}"
     assert accepted.first_position == accepted.last_position == head
 
 

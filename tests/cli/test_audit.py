@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 import pytest
 from command_line import CommandLine
 
+from felix.application.performer import new_context
+from felix.cli.session import open_session
+from felix.domain.identity.access_log import RecordRead
 from felix.projections import audit_trail
 
 
@@ -53,7 +56,7 @@ def test_streams_are_listed_by_kind_and_id(felix: CommandLine, busy: str) -> Non
     rows = felix.done("streams", "list")
     assert rows[0]["id"] == busy and {row["kind"] for row in rows} == {"meters", "tenant", "rate_card", "token_account"}
     assert felix.done("streams", "list", "acct_") == felix.done("streams", "list", "--kind", "token_account")
-    assert felix.done("streams", "list", "--after", str(rows[0]["last_position"])) == rows[1:]
+    assert felix.done("streams", "list", "--after", str(rows[0]["last_tenant_sequence"])) == rows[1:]
     assert busy in felix("streams", "list", busy[:12]).out
 
 
@@ -68,3 +71,20 @@ def test_the_history_and_the_accounts_of_before_are_shown(felix: CommandLine, bu
     assert felix.done("tokens", "accounts", "--as-of", now["as_of"]) == [now]
     assert felix.done("tokens", "accounts")[0]["consumed_mtok"] == 1_000
     assert felix.done("tokens", "accounts", "--as-of", "2199-01-01")[0]["consumed_mtok"] == 1_000
+
+
+def test_what_staff_read_is_listed_newest_first(felix: CommandLine, busy: str) -> None:
+    assert felix.done("audit", "reads") == []
+    assert "Nobody of the staff" in felix("audit", "reads").out
+    with open_session() as session:
+        place, reader = session.tenant(None), "usr_" + "1" * 32
+        for rows in (3, 4):
+            read = RecordRead(reader_id=reader, action="log.read", what=f"/v1/events?limit={rows}", rows=rows)
+            context = new_context(place.tenant_id, f"read:{rows}", f"auditor:{reader}")
+            session.performer.perform_blocking(read, context)
+    felix.retell()
+    rows = felix.done("audit", "reads", "--actor", f"auditor:{reader}", "--kind", "read")
+    assert [row["rows"] for row in rows] == [4, 3]
+    assert felix.done("audit", "reads", "--before", str(rows[0]["tenant_sequence"])) == rows[1:]
+    assert felix.done("audit", "reads", "--until", "2020-01-01") == []
+    assert "/v1/events?limit=4" in felix("audit", "reads").out

@@ -12,6 +12,7 @@ from command_line import CommandLine
 from felix.cli.demo import CLIENTS, seed
 from felix.cli.options import read_amount
 from felix.cli.output import tokens
+from felix.eventstore.sealing import new_root_key
 from felix.settings import Settings
 
 
@@ -119,14 +120,35 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(felix: CommandLine, ac
     assert felix.done("tokens", "balance", account)["balance"]["available_mtok"] == 1_000_000
 
 
-def test_keys_are_shown_once_and_can_be_revoked(felix: CommandLine, account: str) -> None:
-    made = felix.done("keys", "create", "--tenant", "acme-ltd", "--label", "shop")
-    assert made["key"].startswith("fx_live_")
-    listed = felix("keys", "list")
-    assert made["key_id"] in listed.out and made["key"] not in listed.out
-    assert felix("keys", "revoke", made["key_id"]).code == 0
-    assert [key["revoked"] for key in felix.done("keys", "list")] == [True]
-    assert felix("keys", "revoke", made["key_id"]).code == 1
+def test_keys_are_shown_once_rotated_and_revoked(felix: CommandLine, account: str) -> None:
+    ours = ("keys", "create", "--tenant", "acme-ltd", "--label", "shop")
+    made = felix.done(*ours, "--scope", "ledger.*", "--scope", "*.read", "--expires", "2099-01-01", "--key", "shop-1")
+    assert made["key"].startswith("fx_live_") and made["scopes"] == ["ledger.*", "*.read"]
+    again = felix.done(*ours, "--scope", "ledger.*", "--scope", "*.read", "--expires", "2099-01-01", "--key", "shop-1")
+    assert again == {name: value for name, value in made.items() if name != "key"}
+    successor = felix("keys", "rotate", made["key_id"], "--overlap-hours", "1").out.strip()
+    assert successor.startswith("fx_live_") and successor != made["key"]
+    assert felix("keys", "revoke", made["key_id"], "--reason", "a test").code == 0
+    told = felix("keys", "list")
+    assert made["key_id"] in told.out and made["key"] not in told.out and successor not in told.out
+    assert [key["status"] for key in felix.done("keys", "list") if key["tenant"] == "acme-ltd"] == ["active", "revoked"]
+    assert felix("keys", "revoke", "key_" + "0" * 32).code == 1
+
+
+def test_a_dry_run_makes_no_key(felix: CommandLine, account: str) -> None:
+    before = felix.done("keys", "list")
+    plan = felix.done("keys", "create", "--founder", "--read-only", "--dry-run")
+    assert plan["tenant"] == "felix-platform" and plan["fields"]["role"] == "founder_readonly"
+    assert felix.done("keys", "list") == before
+
+
+def test_the_table_of_actions_is_shown(felix: CommandLine) -> None:
+    (row,) = felix.done("authz", "show", "--action", "ledger.grant_tokens")
+    assert row["grants"] == {"founder": ["stepped_up"]} and row["writes"] and row["place"] == "tenant"
+    reads = felix.done("authz", "show", "--role", "auditor", "--action", "ledger.*")
+    assert [row["action"] for row in reads] == ["ledger.read"]
+    assert "stepped up" in felix("authz", "show").out
+    assert felix("authz", "show", "--action", "ledger").code == felix("authz", "show", "--action", "a.b").code == 2
 
 
 def test_rates_and_meters_are_shown_as_they_were_published(felix: CommandLine, account: str) -> None:
@@ -213,7 +235,8 @@ def test_a_file_can_be_looked_through_before_it_is_imported(felix: CommandLine, 
     assert felix("usage", "import", str(file), "--map", "time=at").code == 1
 
 
-def test_the_demo_can_be_made_again_and_changes_nothing(felix: CommandLine) -> None:
+def test_the_demo_can_be_made_again_and_changes_nothing(felix: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FELIX_ROOT_KEY", new_root_key())
     first = seed(Settings(), felix.endpoints)
     again = seed(Settings(), felix.endpoints)
     assert first == again and [client.slug for client in first] == [slug for slug, _, _ in CLIENTS]

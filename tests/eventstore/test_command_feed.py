@@ -31,7 +31,7 @@ def log(database: str) -> Iterator[PartitionLog]:
 def accepted(position: int, tenant_id: UUID = ACME, **more: Any) -> CommandOutcome:
     return CommandOutcome(
         tenant_id, f"k{next(_keys)}", "test.dim", "founder:a", True, position, position, NOON, b"{}", b'{"level":1}',
-        b'{"correlation_id":"0192f000-0000-7000-8000-00000000000c"}', **more,
+        b'{"correlation_id":"0192f000-0000-7000-8000-00000000000c"}', last_tenant_sequence=position, **more,
     )  # fmt: skip
 
 

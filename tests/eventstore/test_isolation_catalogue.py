@@ -19,14 +19,21 @@ from felix.eventstore.grants import (
 BELONG_TO_NOBODY = {
     "felix.partitions": "the heads of the log: one row a partition",
     "felix.cursors": "how far each projection is in each partition",
-    "felix.users": "a person may be a member of several clients; only definer functions and the founder read it",
-    "felix.sessions": "a session is a person's, not a client's; only definer functions read it",
     "felix.access_generation": "one number",
     "felix.tracking": "how far followers outside of Felix are",
     "felix.rebuilds": "rebuilds concern a projection, for all tenants",
     "felix.table_sets": "the tables of each projection",
     "felix.rebuild_cursors": "how far each rebuild is in each partition",
 }
+#: What is a person's, who may be a member of several clients: row-level security is forced here as well, and the reader
+#: asks definer functions.
+BELONG_TO_PEOPLE = {
+    f"felix.{name}"
+    for name in (
+        "users", "sessions", "passwords", "second_factors", "recovery_codes", "links", "sign_in_attempts",
+        "bound_identities",
+    )
+}  # fmt: skip
 #: Keys that do not begin with partition or tenant, and why that tells nobody anything.
 OTHER_KEYS = {
     "felix.tenants_slug_key": "short names are unique over all clients, and only the founder onboards",
@@ -45,7 +52,12 @@ def faults(connection: psycopg.Connection[tuple[object, ...]]) -> Iterator[str]:
         ):
             yield f"{table.name} is owned by {table.owner}"
         if "tenant_id" not in table.columns:
-            if table.name not in BELONG_TO_NOBODY:
+            if table.name in BELONG_TO_PEOPLE:
+                if not (table.enabled and table.forced):
+                    yield f"{table.name} does not force row-level security"
+                if any(policy.startswith(("bound_tenant", "reader")) for policy in table.policies):
+                    yield f"{table.name} has a policy for readers"
+            elif table.name not in BELONG_TO_NOBODY:
                 yield f"{table.name} has no tenant_id"
             continue
         if not (table.enabled and table.forced):
@@ -88,6 +100,7 @@ def test_every_table_key_view_and_function_keeps_tenants_apart(database: str) ->
         ("create table felix.loose (tenant_id uuid primary key)", "felix.loose does not force row-level security"),
         ("create table felix.nobodys (id int primary key)", "felix.nobodys has no tenant_id"),
         ("alter table felix.events no force row level security", "felix.events does not force row-level security"),
+        ("alter table felix.passwords no force row level security", "felix.passwords does not force"),
         ("drop policy bound_tenant on felix.commands; drop policy founder on felix.commands", "felix.commands has no"),
         ("create unique index events_command_key on felix.events (command_key)", "felix.events_command_key begins"),
         ("create view felix.all_events as select * from felix.events", "felix.all_events reads with"),

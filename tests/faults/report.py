@@ -64,8 +64,13 @@ class FaultFile:
 
 def fault_files() -> list[FaultFile]:
     """Every file of fault tests, by name."""
+    return files_of(HERE)
+
+
+def files_of(directory: Path) -> list[FaultFile]:
+    """Every file of tests in a directory, by name."""
     found = []
-    for path in sorted(HERE.glob("test_*.py")):
+    for path in sorted(directory.glob("test_*.py")):
         tree = ast.parse(path.read_text())
         tests = [
             FaultTest(node.name, ast.get_docstring(node) or "")
@@ -81,7 +86,7 @@ def read_figures(lines: Iterable[str]) -> dict[str, dict[str, Any]]:
     return {line["node"]: line for line in map(json.loads, lines)}
 
 
-def page(figures: Mapping[str, Mapping[str, Any]], conditions: str) -> str:
+def page(figures: Mapping[str, Mapping[str, Any]], measured: str) -> str:
     """The text of ``docs/reliability.md``."""
     files = fault_files()
     profiles = {line["profile"] for line in figures.values()}
@@ -93,19 +98,26 @@ def page(figures: Mapping[str, Mapping[str, Any]], conditions: str) -> str:
         "`make reliability`; no figure is typed by hand. Every fault has positive controls: the same fault or the same",
         "check with something wrong on purpose, which has to be found.",
         "",
-        conditions,
+        measured,
         "",
         *([] if profiles == {"deep"} else short),
+        *sections(files, figures),
     ]
+    lines += ["## Faults that other tests do", ""]
+    lines += [f"- `{path}`: {told}" for path, told in ELSEWHERE]
+    return "\n".join(lines) + "\n"
+
+
+def sections(files: Sequence[FaultFile], figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The lines of a page: one section a file."""
+    lines: list[str] = []
     for file in files:
         title = file.path.stem.removeprefix("test_").replace("_", " ").capitalize()
         lines += [f"## {title}", "", file.told, "", "| test | rounds | figures |", "|---|--:|---|"]
         lines += [row for test in file.tests for row in rows(test, figures)]
         told = [f"- {test.sentence}: {test.told}" for test in file.tests if test.told]
         lines += ["", *told, *([""] if told else []), f"`{file.path.relative_to(HERE.parents[1])}`", ""]
-    lines += ["## Faults that other tests do", ""]
-    lines += [f"- `{path}`: {told}" for path, told in ELSEWHERE]
-    return re.sub(r"``([^`]+)``", r"`\1`", "\n".join(lines)) + "\n"
+    return [re.sub(r"``([^`]+)``", r"`\1`", line) for line in lines]
 
 
 def rows(test: FaultTest, figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -134,13 +146,16 @@ def main() -> int:
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    figures = read_figures(Path(sys.argv[1]).read_text().splitlines())
-    conditions = (
+    PAGE.write_text(page(read_figures(Path(sys.argv[1]).read_text().splitlines()), conditions()))
+    return 0
+
+
+def conditions() -> str:
+    """Where and when it was measured."""
+    return (
         f"{len(os.sched_getaffinity(0))} cores, Linux {platform.release()}, Python {platform.python_version()},"
         f" {datetime.now(UTC):%Y-%m-%d}."
     )
-    PAGE.write_text(page(figures, conditions))
-    return 0
 
 
 if __name__ == "__main__":

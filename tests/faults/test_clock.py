@@ -27,8 +27,7 @@ from projections.conftest import House, contents
 from rebuilding import rebuilt, wait_until_retold, wrong_rows
 from running_felix import post
 
-from felix import bootstrap
-from felix.eventstore.api_keys import create_key
+from felix.application.api_keys import make_key
 from felix.projections.registry import PROJECTIONS
 
 MINUTES_10, DAYS_3 = 600, 259_200
@@ -58,8 +57,7 @@ def test_wrong_clocks_change_no_order_and_no_row(
 ) -> None:
     tenant_id = house.onboard("bakery")
     account = f"/v1/token-accounts/{house.open_account(tenant_id, 10**9)}"
-    with bootstrap.connect_owner(bootstrap.Endpoints(house.url, None, None)) as owner:
-        key, _ = create_key(owner, "service", tenant_id, "clock")
+    key, _ = make_key(house.performer, tenant_id, "clock")
     headers = {"Authorization": f"Bearer {key}"}
     with ExitStack() as stack:
         stack.enter_context(

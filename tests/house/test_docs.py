@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -15,18 +15,44 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from felix import bootstrap
 from felix.api.app import create_app
+from felix.application.api_keys import enclosing
+from felix.application.identity import Inviter
 from felix.application.performer import new_context
+from felix.application.secrets import setting, with_root_keys
+from felix.application.sign_in import Shown
 from felix.cli import docs
 from felix.cli.docs import catalogue, diagram, grants, schemas
 from felix.domain.base import Command
 from felix.domain.errors import error_classes
+from felix.domain.identity.access_log import RecordRead
+from felix.domain.identity.api_key import CreateApiKey, RevokeApiKey, RotateApiKey
+from felix.domain.identity.bound_identity import BindIdentity
+from felix.domain.identity.credentials import EnrolSecondFactor, RemoveSecondFactor, SetPassword
+from felix.domain.identity.impersonation import BeginImpersonation, EndImpersonation
+from felix.domain.identity.invitation import AcceptInvitation, ExpireInvitation, SendInvitation, WithdrawInvitation
+from felix.domain.identity.membership import ChangeRole, EndMembership
+from felix.domain.identity.roles import PLATFORM
+from felix.domain.identity.session import BeginSession, EndSession, StepUpSession
+from felix.domain.identity.user import DisableUser, EnableUser, EraseUser, RegisterUser
 from felix.domain.ledger import messages as m
 from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN_EVENTS
 from felix.domain.metering.messages import DefineMeter, PublishRateCard
+from felix.domain.privacy.erasure import ErasePersonalData
+from felix.domain.secrets.tenant_secrets import (
+    EndSecretVersion,
+    RemoveSecret,
+    RotateTenantKey,
+    SealSecretsAnew,
+    UseSecret,
+)
 from felix.domain.tenancy.tenant import OnboardTenant
+from felix.eventstore.api_keys import new_key
 from felix.eventstore.connections import connect
 from felix.eventstore.mapper import RecordedEvent
 from felix.eventstore.reader import read_partition
+from felix.eventstore.sealing import RootKeys, new_root_key
+from felix.eventstore.sign_in import new_token
+from felix.eventstore.vault import Vault
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = docs.generate()
@@ -172,15 +198,17 @@ def shown(event: RecordedEvent) -> dict[str, Any]:
 
 @pytest.fixture
 def history(database: str) -> list[dict[str, Any]]:
-    """A little of everything that can happen to a token account, as it is read from the log."""
+    """A little of everything that can happen to a client and its people, as it is read from the log."""
     endpoints = bootstrap.Endpoints(database, None, None)
     directory = bootstrap.open_directory(endpoints, partitions=4)
     tenant_id = uuid4()
     performer = bootstrap.open_performer(endpoints, directory.partition_of)
     start = datetime.now(UTC)
 
-    def do(command: Command, after_s: float = 0, actor: str = "founder:a") -> dict[str, Any]:
-        context = new_context(tenant_id, uuid4().hex, actor)
+    def do(
+        command: Command, after_s: float = 0, actor: str = "founder:a", tenant: UUID = tenant_id, **enclosed: Any
+    ) -> dict[str, Any]:
+        context = new_context(tenant, uuid4().hex, actor, enclosed=enclosed)
         context.at = start + timedelta(seconds=after_s)
         done: dict[str, Any] = performer.perform_blocking(command, context).result
         return done
@@ -189,11 +217,73 @@ def history(database: str) -> list[dict[str, Any]]:
         directory.pin(tenant_id, "acme", "Acme", partition=0)
         do(OnboardTenant(slug="acme", name="Acme"))
         tell_a_life(do)
+        tell_of_people(do, tenant_id)
+        tell_of_secrets(do, tenant_id)
     finally:
         performer.close()
         directory.close()
     with connect(endpoints.as_role("felix_founder")) as connection:
         return [shown(event) for event in read_partition(connection, 0, 0)]
+
+
+def tell_of_secrets(do: Any, tenant_id: UUID) -> None:
+    """Secrets that are set, rotated with their key, used and removed."""
+    keys = RootKeys([new_root_key()])
+    for overlap_s in (0, 60):
+        command, enclosed = setting(keys, tenant_id, {"name": "github", "overlap_s": overlap_s}, "a-token")
+        do(command, **enclosed)
+    do(UseSecret(name="github", purpose="deploy"))
+    do(EndSecretVersion(name="github", version=1), after_s=61)
+    version = do(RotateTenantKey(), **with_root_keys(keys))["key_version"]
+    do(SealSecretsAnew(key_version=version), **with_root_keys(keys), **{"secret.kept": []})
+    do(RemoveSecret(name="github"))
+
+
+def tell_of_people(do: Any, tenant_id: UUID) -> None:
+    """Somebody who is invited, comes, is made something else, kept out, goes, comes again and is erased."""
+    keys = RootKeys([new_root_key()])
+    vault, why = Vault(keys), {"reason": "an example"}
+
+    def invite(role: str, email: str = "ada@example.com") -> str:
+        made = Inviter(vault, keys, "https://felix.example").address(tenant_id, "us", uuid4().hex, email)
+        sent = {"role": role, "invitation_id": made.invitation_id, "email_commitment": made.email_commitment}
+        invitation_id: str = do(SendInvitation.model_validate(sent), **made.enclosed)["invitation_id"]
+        return invitation_id
+
+    person = vault.enclose(email="ada@example.com", name="Ada")
+    committed = {f"{name}_commitment": commitment for name, commitment in person.commitments.items()}
+    beside = {"person": person, "email_index": keys.index("email", "ada@example.com")}
+    user = {"user_id": do(RegisterUser.model_validate(committed), tenant=PLATFORM, **beside)["user_id"]}
+    do(AcceptInvitation(invitation_id=invite("client_member"), **user))
+    do(BindIdentity(**user, issuer="https://accounts.example.com"), tenant=PLATFORM, subject_index=bytes(32))
+    tell_of_signing_in(do, user["user_id"])
+    do(ChangeRole(**user, role="client_approver"))
+    do(EndMembership(**user, **why))
+    do(AcceptInvitation(invitation_id=invite("client_member"), **user))
+    do(WithdrawInvitation(invitation_id=invite("client_owner", "ben@example.com"), **why))
+    do(ExpireInvitation(invitation_id=invite("client_owner", "eve@example.com")), after_s=8 * 24 * 3600)
+    for command in (DisableUser, EnableUser, EraseUser):
+        do(command(**user, **why), tenant=PLATFORM)
+    do(ErasePersonalData(subject_id=invite("client_member", "zoe@example.com"), **why))
+
+
+def tell_of_signing_in(do: Any, user_id: str) -> None:
+    """Somebody who signs in, sets a password and an app, uses a recovery code, and goes."""
+    password, code = Shown(password_hash="$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaA"), b"c" * 32
+
+    def act(command: Command, shown: Shown) -> dict[str, Any]:
+        done: dict[str, Any] = do(command, tenant=PLATFORM, **shown.with_token(new_token()).enclosed())
+        return done
+
+    begin = BeginSession(user_id=user_id, method="magic_link")
+    session_id = act(begin, Shown())["session_id"]
+    act(StepUpSession(session_id=session_id, proof="password"), Shown())
+    app = Shown(sealed_secret=b"sealed", step=1, code_hashes=(code,))
+    act(EnrolSecondFactor(user_id=user_id, session_id=session_id), app)
+    act(SetPassword(user_id=user_id, origin="user", session_id=session_id), password)
+    act(begin, Shown(recovery_code=code))
+    act(RemoveSecondFactor(user_id=user_id, remover="user"), Shown())
+    act(EndSession(session_id=session_id, user_id=user_id, ending="signed_out"), Shown())
 
 
 def tell_a_life(do: Any) -> None:
@@ -232,6 +322,13 @@ def tell_a_life(do: Any) -> None:
     do(m.FreezeTokenAccount(**why))
     do(m.UnfreezeTokenAccount(**why))
     do(m.CloseTokenAccount(account_id=do(m.OpenTokenAccount(name="third"))["account_id"], reason="done"))
+    key = do(CreateApiKey(label="shop", scopes=["*.read"]), **enclosing(new_key()))["key_id"]
+    do(RotateApiKey(key_id=key), **enclosing(new_key()))
+    do(RevokeApiKey(key_id=key))
+    staff = {"caller_id": "usr_" + "1" * 32, "credential_id": "sess_" + "2" * 32}
+    seen_with = do(BeginImpersonation(**staff, role="client_owner", reason="They asked."))["impersonation_id"]
+    do(RecordRead(reader_id=staff["caller_id"], action="log.read", what="/v1/events", impersonation_id=seen_with))
+    do(EndImpersonation(impersonation_id=seen_with))
 
 
 def test_real_events_are_what_their_schemas_say(history: list[dict[str, Any]]) -> None:

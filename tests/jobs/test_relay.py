@@ -125,7 +125,7 @@ def test_a_valkey_that_is_not_there_says_so_quickly() -> None:
 
 
 def test_without_valkey_a_worker_does_all_of_it(workshop: Workshop) -> None:
-    service = JobService(workshop.endpoints, workshop.office.performer, partitions=4)
+    service = JobService(workshop.endpoints, workshop.office.performer, workshop.secrets, partitions=4)
     service.start()
     for number in range(50):
         workshop.plan("test.note", str(number))
@@ -147,7 +147,7 @@ def test_what_a_stopping_worker_can_not_end_goes_to_the_next_at_once(workshop: W
 
     CALLS["slow"] = work
     key = workshop.plan("test.call", "slow")
-    service = JobService(workshop.endpoints, workshop.office.performer, partitions=4)
+    service = JobService(workshop.endpoints, workshop.office.performer, workshop.secrets, partitions=4)
     service.start()
     assert begun.wait(5)
     with ThreadPoolExecutor(1) as stopping:
@@ -158,7 +158,9 @@ def test_what_a_stopping_worker_can_not_end_goes_to_the_next_at_once(workshop: W
 
 
 def test_two_workers_share_the_jobs(workshop: Workshop) -> None:
-    services = [JobService(workshop.endpoints, workshop.office.performer, partitions=4) for _ in range(2)]
+    services = [
+        JobService(workshop.endpoints, workshop.office.performer, workshop.secrets, partitions=4) for _ in range(2)
+    ]
     for service in services:
         service.start()
     for number in range(100):

@@ -13,8 +13,11 @@ from offices import ACME, PARTITIONS, Office, open_office, until
 
 from felix import bootstrap
 from felix.application.jobs.kinds import KINDS, JobContext, job
+from felix.application.secrets import Secrets
 from felix.eventstore.jobs import Job, JobBook, JobKey, NewJob
+from felix.eventstore.sealing import new_root_key
 from felix.projections.runner import ProjectionRunner
+from felix.settings import Settings
 from felix.worker.job_runner import JobRunner
 from felix.worker.upkeep import PlatformUpkeep
 
@@ -23,6 +26,7 @@ DONE: dict[str, list[int]] = {}
 #: What a job of kind ``test.call`` calls.
 CALLS: dict[str, Callable[[JobContext], Mapping[str, Any]]] = {}
 LEASE_S = 1.0
+ROOT_KEY = new_root_key()
 
 
 @job("test.note", max_attempts=3, lease_s=LEASE_S)
@@ -46,6 +50,7 @@ class Workshop:
     endpoints: bootstrap.Endpoints
     book: JobBook
     runner: JobRunner
+    secrets: Secrets
     partition: int = 0
     made: list[JobKey] = field(default_factory=list)
 
@@ -104,12 +109,18 @@ class Workshop:
 def open_workshop(database: str) -> Iterator[Workshop]:
     """A workshop on a database."""
     endpoints = bootstrap.Endpoints(database, None, None)
+    settings = Settings(_env_file=None, database_url=database, partitions=PARTITIONS, root_key=ROOT_KEY)
     with open_office(database) as office:
         book = bootstrap.open_job_book(endpoints)
-        runner = JobRunner(book, office.performer, PlatformUpkeep(endpoints, book, partitions=PARTITIONS))
+        directory = bootstrap.open_directory(endpoints, partitions=PARTITIONS)
+        secrets = bootstrap.open_secrets(endpoints, office.performer, directory.partition_of, settings)
+        upkeep = PlatformUpkeep(endpoints, book, partitions=PARTITIONS)
+        runner = JobRunner(book, office.performer, upkeep, secrets)
         DONE.clear()
         CALLS.clear()
         try:
-            yield Workshop(office, endpoints, book, runner)
+            yield Workshop(office, endpoints, book, runner, secrets)
         finally:
+            directory.close()
+            upkeep.close()
             book.close()

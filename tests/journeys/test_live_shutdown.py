@@ -129,7 +129,7 @@ def test_a_reader_misses_nothing_and_hears_nothing_twice_while_the_server_is_kil
 
 
 def positions(events: list[Any]) -> set[str]:
-    return {f"{event['partition']}:{event['position']}" for event in events}
+    return {f"{event['tenant_id']}:{event['tenant_sequence']}" for event in events}
 
 
 def usage(account: str, id_: str) -> dict[str, Any]:

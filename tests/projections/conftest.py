@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -16,16 +17,25 @@ import psycopg
 import pytest
 
 import felix.application.handlers  # noqa: F401 registers every handler
+from felix.application.identity import Inviter, user_of_invitation
 from felix.application.outcome import Outcome
 from felix.application.performer import Performer, new_context
+from felix.application.secrets import setting
 from felix.domain.base import Command
 from felix.domain.errors import FelixError
+from felix.domain.identity.access_log import RecordRead
+from felix.domain.identity.impersonation import BeginImpersonation, EndImpersonation
+from felix.domain.identity.invitation import AcceptInvitation, SendInvitation, WithdrawInvitation
+from felix.domain.identity.membership import ChangeRole, EndMembership
 from felix.domain.ledger import messages as m
+from felix.domain.secrets.tenant_secrets import RemoveSecret, UseSecret
 from felix.domain.tenancy.tenant import OnboardTenant
 from felix.eventstore.connections import connect, role_url, writer_url
 from felix.eventstore.partition_log import PartitionLog
 from felix.eventstore.reader import heads
+from felix.eventstore.sealing import RootKeys, new_root_key
 from felix.eventstore.tenants import TenantDirectory
+from felix.eventstore.vault import Vault
 from felix.projections.base import Projection, connect_projector
 from felix.projections.feeds import FEEDS
 from felix.projections.registry import PROJECTIONS
@@ -63,9 +73,11 @@ class House:
         self.perform(tenant_id, OnboardTenant(slug=slug, name=slug.title()))
         return tenant_id
 
-    def perform(self, tenant_id: UUID, command: Command, actor: str = "founder:maria") -> dict[str, Any]:
+    def perform(
+        self, tenant_id: UUID, command: Command, enclosed: Any = None, *, actor: str = "founder:maria"
+    ) -> dict[str, Any]:
         outcome: Outcome = self.performer.perform_blocking(
-            command, new_context(tenant_id, f"key-{next(self.keys)}", actor)
+            command, new_context(tenant_id, f"key-{next(self.keys)}", actor, enclosed=enclosed)
         )
         result: dict[str, Any] = outcome.result
         return result
@@ -126,6 +138,14 @@ class House:
         with psycopg.connect(self.url) as connection:
             return heads(connection)[partition]
 
+    def own_head(self, tenant_id: UUID) -> int:
+        """The ``tenant_sequence`` of a tenant's last event."""
+        with psycopg.connect(self.url) as connection:
+            found = connection.execute(
+                "select max(tenant_sequence) from felix.events where tenant_id = %s", (tenant_id,)
+            ).fetchone()
+        return found[0] if found is not None else 0
+
     def cursor(self, projection: str = "balances", partition: int = PARTITION) -> int:
         with psycopg.connect(self.url) as connection:
             row = connection.execute(
@@ -159,7 +179,51 @@ class House:
                 holds.append((account_id, result["hold_id"]))
             if "debit_id" in result:
                 debits.append((account_id, result["debit_id"]))
+        self.be_looked_at(tenant_id)
+        self.be_entrusted(tenant_id)
+        self.be_peopled(tenant_id)
         return accounts
+
+    def be_peopled(self, tenant_id: UUID) -> None:
+        """People who are invited, come, change and go, and some who don't."""
+        invited, keys = [], RootKeys([new_root_key()])
+        inviter = Inviter(Vault(keys), keys, "https://felix.example")
+        for role in ("client_owner", "client_member", "client_approver", "client_member"):
+            made = inviter.address(tenant_id, "us", uuid4().hex, f"{uuid4().hex}@example.com")
+            sent = {"invitation_id": made.invitation_id, "email_commitment": made.email_commitment}
+            self.perform(tenant_id, SendInvitation.model_validate(sent | {"role": role}), made.enclosed)
+            invited.append((made.invitation_id, user_of_invitation(made.invitation_id)))
+        for invitation_id, user_id in invited[:2]:
+            self.perform(tenant_id, AcceptInvitation(invitation_id=invitation_id, user_id=user_id))
+        self.perform(tenant_id, WithdrawInvitation(invitation_id=invited[2][0]))
+        _, user_id = invited[1]
+        until = datetime.now(UTC) + timedelta(days=30)
+        self.perform(tenant_id, ChangeRole(user_id=user_id, role="auditor", expires_at=until))
+        self.perform(tenant_id, EndMembership(user_id=user_id))
+        self.perform(tenant_id, AcceptInvitation(invitation_id=invited[3][0], user_id=user_id))
+
+    def be_entrusted(self, tenant_id: UUID) -> None:
+        """Secrets that are set, rotated, used and removed."""
+        keys = RootKeys([new_root_key()])
+        for name, overlap_s in (("github", 0), ("github", 60), ("github", 0), ("stripe", 0)):
+            self.perform(tenant_id, *setting(keys, tenant_id, {"name": name, "overlap_s": overlap_s}, "a-secret"))
+        for _ in range(3):
+            self.perform(tenant_id, UseSecret(name="github", purpose="deploy"))
+        self.perform(tenant_id, RemoveSecret(name="stripe", reason="gone"))
+
+    def be_looked_at(self, tenant_id: UUID) -> None:
+        """Staff read what is the client's, once with a client's eyes."""
+        founder, eyes = "usr_" + "1" * 32, {"role": "client_owner", "reason": "They asked."}
+        begin = BeginImpersonation(caller_id=founder, credential_id="sess_" + "2" * 32, **eyes)
+        for seen_with in (None, self.perform(tenant_id, begin)["impersonation_id"]):
+            self.perform(
+                tenant_id,
+                RecordRead(
+                    reader_id=founder, action="log.read", what="/v1/events?limit=9", rows=9, impersonation_id=seen_with
+                ),
+            )
+        self.perform(tenant_id, EndImpersonation(impersonation_id=seen_with))
+        self.perform(tenant_id, begin)
 
     def _something(
         self,

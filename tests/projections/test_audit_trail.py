@@ -46,9 +46,9 @@ def test_a_refusal_is_told_with_who_and_why_and_leads_to_no_event(house: House, 
     house.catch_up()
     second, first = trail(house, tenant_id, limit=2)
     assert (first["accepted"], first["code"], first["detail"]) == (True, None, None)
-    assert first["first_position"] == first["last_position"] == house.head()
+    assert first["first_tenant_sequence"] == first["last_tenant_sequence"] == house.own_head(tenant_id)
     assert (second["accepted"], second["code"]) == (False, "account_frozen")
-    assert second["detail"] == refused.refusal.detail and second["first_position"] is None
+    assert second["detail"] == refused.refusal.detail and second["first_tenant_sequence"] is None
     for row in (first, second):
         assert (row["actor"], row["on_behalf_of"], row["type"]) == (
             "founder:bob",
@@ -58,8 +58,8 @@ def test_a_refusal_is_told_with_who_and_why_and_leads_to_no_event(house: House, 
         assert row["reason"] == "The card was stolen."
         assert (row["correlation_id"], row["causation_id"]) == (correlation_id, causation_id)
     events = house.ask_as(tenant_id, lambda tx: event_log.events(tx, correlation_id=correlation_id))
-    assert [(event["position"], event["metadata"]["causation_id"]) for event in events] == [
-        (first["first_position"], str(causation_id))
+    assert [(event["tenant_sequence"], event["metadata"]["causation_id"]) for event in events] == [
+        (first["first_tenant_sequence"], str(causation_id))
     ]
 
 
@@ -70,7 +70,8 @@ def test_a_command_without_a_correlation_id_is_found_by_its_own(house: House, te
         found = trail(house, tenant_id, correlation_id=row["correlation_id"])
         assert [each["sequence"] for each in found] == [row["sequence"]]
         events = house.ask_as(tenant_id, lambda tx, row=row: event_log.events(tx, correlation_id=row["correlation_id"]))
-        assert [event["position"] for event in events] == list(range(row["first_position"], row["last_position"] + 1))
+        expected = list(range(row["first_tenant_sequence"], row["last_tenant_sequence"] + 1))
+        assert [event["tenant_sequence"] for event in events] == expected
 
 
 def test_the_trail_is_the_commands_that_were_given_filtered_and_page_by_page(house: House, tenant_id: UUID) -> None:
@@ -80,13 +81,16 @@ def test_the_trail_is_the_commands_that_were_given_filtered_and_page_by_page(hou
     house.catch_up()
     with psycopg.connect(house.url) as connection:
         given = connection.execute(
-            "select sequence, type, actor, accepted, command_key, first_position, last_position, recorded_at"
-            " from felix.commands where tenant_id = %s order by sequence desc",
+            "select row_number() over (order by c.sequence), c.type, c.actor, c.accepted, c.command_key,"
+            " first.tenant_sequence, last.tenant_sequence, c.recorded_at from felix.commands c"
+            " left join felix.events first on first.partition = c.partition and first.position = c.first_position"
+            " left join felix.events last on last.partition = c.partition and last.position = c.last_position"
+            " where c.tenant_id = %s order by c.sequence desc",
             (tenant_id,),
         ).fetchall()
     whole = trail(house, tenant_id, limit=1000)
-    names = ("sequence", "type", "actor", "accepted", "command_key", "first_position", "last_position", "recorded_at")
-    assert [tuple(row[name] for name in names) for row in whole] == given
+    names = ("sequence", "type", "actor", "accepted", "command_key", "first_tenant_sequence", "last_tenant_sequence")
+    assert [tuple(row[name] for name in (*names, "recorded_at")) for row in whole] == given
     assert 5 < sum(not row["accepted"] for row in whole) < len(whole)
     for row in whole:
         assert (row["code"] is None) == (row["detail"] is None) == row["accepted"]
@@ -144,9 +148,10 @@ def test_streams_are_listed_by_what_happened_last_or_by_name(house: House, tenan
     house.catch_up()
     with psycopg.connect(house.url) as connection:
         expected = connection.execute(
-            "select stream, max(version), count(*), min(position), max(position), min(recorded_at), max(recorded_at),"
-            " (array_agg(type order by position desc))[1]"
-            " from felix.events where tenant_id = %s group by stream order by max(position) desc",
+            "select stream, max(version), count(*), min(tenant_sequence), max(tenant_sequence), min(recorded_at),"
+            " max(recorded_at),"
+            " (array_agg(type order by tenant_sequence desc))[1]"
+            " from felix.events where tenant_id = %s group by stream order by max(tenant_sequence) desc",
             (tenant_id,),
         ).fetchall()
 
@@ -154,16 +159,16 @@ def test_streams_are_listed_by_what_happened_last_or_by_name(house: House, tenan
         return house.ask_as(tenant_id, lambda tx: stream_heads.streams(tx, **asked))
 
     newest = listed()
-    names = ("stream", "version", "events", "first_position", "last_position", "first_at", "last_at", "last_type")
-    assert [tuple(row[name] for name in names) for row in newest] == expected
-    assert {row["kind"] for row in newest} == {"tenant", "token_account"}
+    names = ("stream", "version", "events", "first_tenant_sequence", "last_tenant_sequence", "first_at", "last_at")
+    assert [tuple(row[name] for name in (*names, "last_type")) for row in newest] == expected
+    assert {row["kind"] for row in newest} == {row[0].split(":")[1] for row in expected}
     by_name = sorted(row["stream"] for row in newest)
     assert [row["stream"] for row in listed(order="name")] == by_name
     assert sorted(row["id"] for row in listed(kind="token_account")) == sorted(accounts)
     assert [row["id"] for row in listed(prefix=accounts[1])] == [accounts[1]]
     assert len(listed(kind="token_account", prefix="acct_")) == 3 and not listed(kind="tenant", prefix="acct_")
     assert not listed(kind="token") and not listed(prefix="%")
-    for order, by in (("newest", "last_position"), ("name", "stream")):
+    for order, by in (("newest", "last_tenant_sequence"), ("name", "stream")):
         seen, after = [], None
         while page := listed(order=order, after=after, limit=3):
             seen += [row["stream"] for row in page]

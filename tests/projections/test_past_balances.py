@@ -93,7 +93,7 @@ async def answers_afterwards(tx: TenantTx, account_ids: list[str], at: datetime)
 async def whole(tx: TenantTx, row: Any) -> Any:
     if row is None:
         return None
-    return row | {"consumed_mtok": await past_balances.consumed_mtok(tx, row["account_id"], row["position"])}
+    return row | {"consumed_mtok": await past_balances.consumed_mtok(tx, row["account_id"], row["tenant_sequence"])}
 
 
 @pytest.mark.parametrize("seed", range(40 if DEEP else 2))

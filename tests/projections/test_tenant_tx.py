@@ -121,7 +121,7 @@ def test_a_statement_opens_where_the_one_before_closed(house: House, two: tuple[
 
     first, second = house.ask_as(mine, statements)
     assert first["closing_mtok"] == second["opening_mtok"] == 1_000_000
-    assert len(second["lines"]) == 1 and second["next"] == second["lines"][0]["position"]
+    assert len(second["lines"]) == 1 and second["next"] == second["lines"][0]["tenant_sequence"]
 
 
 def test_a_tenant_sees_nothing_of_another(house: House, two: tuple[UUID, UUID, str]) -> None:

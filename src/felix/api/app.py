@@ -17,7 +17,27 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from felix import __version__
-from felix.api import audit, documents, jobs, ledger, log, metering, operations, projections, tenancy
+from felix.api import (
+    access_log,
+    api_keys,
+    audit,
+    documents,
+    jobs,
+    ledger,
+    log,
+    members,
+    metering,
+    oidc,
+    operations,
+    own_credentials,
+    privacy,
+    projections,
+    secrets,
+    sessions,
+    sign_in,
+    tenancy,
+)
+from felix.api.auth import SESSION_COOKIE
 from felix.api.documents import PROBLEM_SCHEMA
 from felix.api.http import Endpoint, Services
 from felix.api.live import endpoint as live
@@ -25,7 +45,26 @@ from felix.api.problems import MethodNotAllowed, problem
 from felix.api.watch import Watch
 from felix.domain.errors import FelixError, NotFound
 
-ROOMS = (ledger, metering, log, live, audit, jobs, projections, tenancy, operations)
+ROOMS = (
+    ledger,
+    metering,
+    log,
+    live,
+    audit,
+    access_log,
+    jobs,
+    projections,
+    api_keys,
+    secrets,
+    privacy,
+    tenancy,
+    members,
+    operations,
+    sign_in,
+    oidc,
+    sessions,
+    own_credentials,
+)
 DESCRIPTION = (
     "Token accounts, metering and the event log of Felix. Amounts are integers in millitokens (`_mtok`). Every write"
     " needs an `Idempotency-Key`; its answer is remembered for ever. Errors are RFC 9457 problems with a stable"
@@ -81,6 +120,7 @@ class Door:
         async def send_signed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 watch.answered(message["status"])
+                message["headers"].extend(scope.get("felix.rate_limit", ()))
                 message["headers"].extend(
                     (
                         (b"felix-request-id", signature),
@@ -116,6 +156,7 @@ class Application(FastAPI):
 def create_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
     """The application. ``lifespan`` puts :class:`Services` into ``app.state.services``."""
     app = Application(title="Felix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    endpoints()  # an endpoint that names no action stops the start
     app.add_exception_handler(HTTPException, _as_problem)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -143,7 +184,13 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         components = schema.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
         components["securitySchemes"] = {
-            "apiKey": {"type": "http", "scheme": "bearer", "description": "A key that begins with fx_live_."}
+            "apiKey": {"type": "http", "scheme": "bearer", "description": "A key that begins with fx_live_."},
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": SESSION_COOKIE,
+                "description": "The session of a person, as signing in gives it to a browser.",
+            },
         }
         schema["security"] = [{"apiKey": []}]
         for path, operations_of_path in schema["paths"].items():
@@ -154,6 +201,17 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                 _lift_definitions(operation, components["schemas"])
         app.openapi_schema = schema
     return app.openapi_schema
+
+
+def endpoints() -> list[tuple[str, str, str]]:
+    """Method, path and action of every endpoint. Raises KeyError where one names no action."""
+    return [
+        (method, route.path, (route.openapi_extra or {})["x-felix-action"])
+        for room in ROOMS
+        for route in room.router.routes
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods or ())
+    ]
 
 
 def _undescribed(operation: dict[str, Any]) -> bool:

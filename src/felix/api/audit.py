@@ -29,14 +29,15 @@ router = APIRouter(tags=["audit"])
     documents.query("since", "First moment (RFC 3339).", type="string"),
     documents.query("until", "Moment after the last (RFC 3339).", type="string"),
     documents.query("correlation_id", "Only those with this correlation id.", type="string", format="uuid"),
+    action="audit.read",
     router=router,
     min_position=documents.WITHIN_MOMENTS,
 )
 async def list_audit_trail(request: Request) -> Response:
     """Every command of the tenant, accepted or refused, newest first; `cursor` and `next` are sequences.
 
-    `reason` is why it was given, where it takes a reason; `code` and `detail` say why it was refused. `first_position`
-    and `last_position` lead to the events that it left.
+    `reason` is why it was given, where it takes a reason; `code` and `detail` say why it was refused.
+    `first_tenant_sequence` and `last_tenant_sequence` lead to the events that it left.
     """
     tenant_id, partition = await place_of(request, "audit.read")
     given = request.query_params
@@ -67,6 +68,7 @@ async def list_audit_trail(request: Request) -> Response:
     documents.query("from", "A moment of the first day (RFC 3339, UTC); default: the beginning.", type="string"),
     documents.query("to", "A moment of the last day (RFC 3339, UTC); default: today.", type="string"),
     documents.query("by", "Comma-separated: day, type, actor, outcome. Default: day,outcome.", type="string"),
+    action="audit.read",
     router=router,
     min_position=documents.WITHIN_MOMENTS,
 )

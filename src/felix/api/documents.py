@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from pydantic import BaseModel
+
 from felix.api import examples
 from felix.domain.base import Command
+from felix.domain.identity.access import ACTIONS
 
 _PROBLEMS = {
     400: "The Idempotency-Key header is missing or not usable.",
@@ -16,8 +19,9 @@ _PROBLEMS = {
     404: "There is no such thing, or it is not yours.",
     409: "Not allowed in this state, or the same key is still running.",
     413: "The request is too large.",
+    415: "The body is not JSON, or does not say so.",
     422: "The request is not well formed, or the key was used for another request.",
-    429: "Too many commands are waiting.",
+    429: "More requests came than are taken, or too many commands are waiting.",
     503: "Felix can't answer right now; try again with the same key.",
 }
 
@@ -67,12 +71,19 @@ CORRELATION = {
     "description": "What the command, its events and all that follows is found by; default: the request's id.",
     "schema": {"type": "string", "format": "uuid"},
 }
+IMPERSONATION = {
+    "name": "Felix-Impersonation",
+    "in": "header",
+    "required": False,
+    "description": "For founders: the id of an impersonation that you began, to see what the client's people see.",
+    "schema": {"type": "string", "pattern": "^imp_[0-9a-f]{32}$"},
+}
 MIN_POSITION: dict[str, Any] = {
     "name": "Felix-Min-Position",
     "in": "header",
     "required": False,
     "description": "Wait until the read model has seen this position (the Felix-Position of a write).",
-    "schema": {"type": "string", "pattern": "^[0-9]{1,9}:[0-9]{1,18}$"},
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}:[0-9]{1,18}$"},
 }
 #: Of answers that come from the log itself.
 NEVER_BEHIND = MIN_POSITION | {
@@ -82,16 +93,36 @@ NEVER_BEHIND = MIN_POSITION | {
 WITHIN_MOMENTS = MIN_POSITION | {
     "description": "Accepted and not waited for: a position counts events. This follows the commands within moments."
 }
+#: Of every answer to somebody known (draft-ietf-httpapi-ratelimit-headers-11).
+RATE_LIMIT: dict[str, Any] = {
+    "RateLimit-Policy": {
+        "description": "How many requests of this kind are taken: `q` in `w` seconds of you, and of your whole client.",
+        "schema": {"type": "string"},
+        "example": '"reads";q=2000;w=1, "client-reads";q=4000;w=1',
+    },
+    "RateLimit": {
+        "description": "How many of them are left, and in how many seconds there will be more.",
+        "schema": {"type": "string"},
+        "example": '"reads";r=1999;t=1, "client-reads";r=3999;t=1',
+    },
+}
 #: What stands in paths, by the name in the braces.
 IN_PATH: dict[str, tuple[str, str]] = {
     "account_id": ("^acct_[0-9a-f]{32}$", examples.ACCOUNT_ID),
+    "invitation_id": ("^inv_[0-9a-f]{32}$", examples.INVITATION_ID),
+    "session_id": ("^sess_[0-9a-f]{32}$", examples.SESSION_ID),
     "lot_id": ("^lot_[0-9a-f]{32}$", examples.LOT_ID),
     "hold_id": ("^hold_[0-9a-f]{32}$", examples.HOLD_ID),
     "debit_id": ("^deb_[0-9a-f]{42}$", examples.DEBIT_ID),
     "cap_id": ("^cap_[0-9a-f]{32}$", examples.CAP_ID),
     "job_id": ("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", examples.JOB_ID),
     "adjustment_id": ("^adj_[0-9a-f]{32}$", examples.ADJUSTMENT_ID),
+    "impersonation_id": ("^imp_[0-9a-f]{32}$", examples.IMPERSONATION_ID),
+    "user_id": ("^usr_[0-9a-f]{32}$", examples.USER_ID),
+    "subject_id": ("^[a-z]{2,12}_[0-9A-Za-z-]{1,100}$", examples.SUBJECT_ID),
     "rate_card_id": ("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "default"),
+    "key_id": ("^key_([0-9a-f]{16}|[0-9a-f]{32})$", examples.KEY_ID),
+    "secret_name": ("^[a-z][a-z0-9]*([._-][a-z0-9]+)*$", "github"),
     "projection": ("^[a-z][a-z0-9_]{0,62}$", "balances"),
     "stream": ("^[!-~]+$", str(examples.LOG_EVENT["stream"])),
     "command_key": ("^[!-~]{1,255}$", "order-4711"),
@@ -136,11 +167,11 @@ AS_OF = query(
 
 def responses(status: int, example: Any, *problems: int, write: bool = False) -> dict[str, Any]:
     """The responses of an endpoint: its answer, and the problems it can have."""
-    headers: dict[str, Any] = {}
+    headers: dict[str, Any] = dict(RATE_LIMIT)
     if write:
-        headers = {
+        headers |= {
             "Felix-Position": {
-                "description": "`<partition>:<position>` of the last event of this command.",
+                "description": "`<tenant>:<tenant_sequence>` of the last event of this command.",
                 "schema": {"type": "string"},
             },
             "Felix-Correlation-Id": {
@@ -159,12 +190,17 @@ def responses(status: int, example: Any, *problems: int, write: bool = False) ->
             "content": {"application/json": {"schema": schema_of(example), "example": example}},
         }
     }
-    for problem in sorted({401, 503, *problems}):
+    for problem in sorted({401, 429, 503, *problems}):
         documented[str(problem)] = {
             "description": _PROBLEMS[problem],
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     return documented
+
+
+def does(action: str) -> dict[str, Any]:
+    """The member of an operation that names its action; every endpoint has exactly one, of the table of actions."""
+    return {"x-felix-action": ACTIONS[action].name}
 
 
 def write(command: type[Command], path: frozenset[str], example: Any, status: int, answer: Any) -> dict[str, Any]:
@@ -187,7 +223,10 @@ def read(
     min_position: dict[str, Any] = MIN_POSITION,
 ) -> dict[str, Any]:
     """``openapi_extra`` of an endpoint that answers from a read model."""
-    return {"parameters": [TENANT, min_position, *parameters], "responses": responses(200, answer, *problems)}
+    return {
+        "parameters": [TENANT, IMPERSONATION, min_position, *parameters],
+        "responses": responses(200, answer, *problems),
+    }
 
 
 def stream(example: str, *parameters: dict[str, Any]) -> dict[str, Any]:
@@ -204,7 +243,7 @@ def stream(example: str, *parameters: dict[str, Any]) -> dict[str, Any]:
     return {"parameters": [TENANT, last_event_id, *parameters], "responses": documented}
 
 
-def body_schema(command: type[Command], path: frozenset[str]) -> dict[str, Any]:
+def body_schema(command: type[BaseModel], path: frozenset[str]) -> dict[str, Any]:
     """A command's JSON Schema without the fields that the path gives."""
     schema = command.model_json_schema(ref_template="#/components/schemas/{model}")
     schema.pop("title", None)

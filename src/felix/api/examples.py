@@ -11,8 +11,14 @@ HOLD_ID = "hold_019a8f4e5c7b70008000000000000002"
 DEBIT_ID = "deb_019a8f4e5c7b700080000000000000030000000004"
 CAP_ID = "cap_019a8f4e5c7b70008000000000000005"
 ADJUSTMENT_ID = "adj_019a8f4e5c7b70008000000000000006"
+IMPERSONATION_ID = "imp_019a8f4e5c7b7000800000000000000b"
 JOB_ID = "b1c3f7d2-5a0e-5b6f-9d3a-0c4e8f2a6b10"
+INVITATION_ID = "inv_019a8f4e5c7b7000800000000000000c"
+KEY_ID = "key_019a8f4e5c7b70008000000000000008"
+SUBJECT_ID = "cust_019a8f4e5c7b7000800000000000000d"
 TRANSFER_ID = "trf_019a8f4e5c7b70008000000000000007"
+SESSION_ID = "sess_019a8f4e5c7b7000800000000000000d"
+USER_ID = "usr_019a8f4e5c7b7000800000000000000a"
 
 BALANCE = {"available_mtok": 950_000, "held_mtok": 50_000, "frozen_mtok": 0, "debt_mtok": 0}
 _CHANGED = {"account_id": ACCOUNT_ID, "balance": BALANCE}
@@ -29,17 +35,56 @@ _DEBIT = {
     "balance": BALANCE,
 }
 
+_KEY = {
+    "key_id": KEY_ID,
+    "label": "Order sync",
+    "role": "service",
+    "scopes": ["ledger.*", "metering.debit_usage_batch"],
+    "created_at": "2026-01-31T12:00:00Z",
+    "expires_at": "2046-12-31T23:59:59Z",
+}
+
 #: By command: the body that is sent, and what is answered.
 WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "OnboardTenant": (
-        {"slug": "bakery", "name": "Bakery Blum"},
+        {
+            "slug": "bakery",
+            "name": "Bakery Blum",
+            "owner_email": "blum@bakery.example",
+            "account_name": "Main account",
+            "welcome_mtok": 100_000,
+            "modules": ["order_sync"],
+        },
         {
             "tenant_id": "019a8f4e-5c7b-7000-8000-000000000000",
             "slug": "bakery",
             "name": "Bakery Blum",
             "partition": 2,
+            "modules": ["order_sync"],
+            "account_id": ACCOUNT_ID,
+            "balance": BALANCE,
+            "invitation_id": INVITATION_ID,
         },
     ),
+    "WithdrawInvitation": (
+        {"reason": "Sent to the wrong address."},
+        {
+            "invitation_id": INVITATION_ID,
+            "role": "client_member",
+            "status": "withdrawn",
+            "expires_at": "2026-02-07T12:00:00+00:00",
+        },
+    ),
+    "ChangeRole": (
+        {"role": "client_approver", "reason": "Stands in for the owner."},
+        {"user_id": USER_ID, "role": "client_approver", "expires_at": None},
+    ),
+    "EndMembership": (
+        {"reason": "Has left the company."},
+        {"user_id": USER_ID, "role": None, "expires_at": None},
+    ),
+    "DisableUser": ({"reason": "The telephone was stolen."}, {"user_id": USER_ID, "status": "disabled"}),
+    "EnableUser": ({"reason": "It was found again."}, {"user_id": USER_ID, "status": "active"}),
     "OpenTokenAccount": (
         {"name": "Main account"},
         {"account_id": ACCOUNT_ID, "name": "Main account", "credit_limit_mtok": 0},
@@ -77,6 +122,50 @@ WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ProposeAdjustment": (_REASON | {"amount_mtok": 5_000}, _CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
     "ApproveAdjustment": ({}, _CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
     "RejectAdjustment": (_REASON, _CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
+    "SetSecret": (
+        {"value": "ghp_example", "kind": "token", "overlap_s": 86_400},
+        {"name": "github", "version": 1, "kind": "token"},
+    ),
+    "RemoveSecret": ({"reason": "The integration is gone."}, {"name": "github", "version": 1, "removed": True}),
+    "RotateTenantKey": ({"reason": "Yearly."}, {"key_version": 2}),
+    "CreateApiKey": (
+        {name: _KEY[name] for name in ("label", "scopes", "expires_at")},
+        _KEY | {"key": "fx_live_" + "0" * 36},
+    ),
+    "RotateApiKey": (
+        {"overlap_s": 3600},
+        _KEY | {"key": "fx_live_" + "0" * 36, "rotated_from": KEY_ID, "overlap_ends_at": "2026-01-31T13:00:00Z"},
+    ),
+    "RevokeApiKey": ({"reason": "It was in a log."}, {"key_id": KEY_ID, "status": "revoked"}),
+    "BeginImpersonation": (
+        {"role": "client_owner", "reason": "They do not see their invoice.", "minutes": 15},
+        {
+            "impersonation_id": IMPERSONATION_ID,
+            "role": "client_owner",
+            "expires_at": "2026-01-31T12:15:00+00:00",
+        },
+    ),
+    "EndImpersonation": ({}, {"impersonation_id": IMPERSONATION_ID, "role": "client_owner"}),
+    "EraseUser": (
+        {"reason": "They asked for it on 3 May."},
+        {
+            "user_id": USER_ID,
+            "status": "erased",
+            "erased": {
+                "felix.vault": 2,
+                "felix.sessions": 1,
+                "felix.links": 1,
+                "felix.passwords": 1,
+                "felix.second_factors": 0,
+                "felix.recovery_codes": 0,
+                "felix.bound_identities": 0,
+            },
+        },
+    ),
+    "ErasePersonalData": (
+        {"reason": "They asked for it on 3 May."},
+        {"subject_id": SUBJECT_ID, "fields": ["email", "name"]},
+    ),
     "DefineMeter": (
         {"name": "llm.input_tokens", "unit": "token", "description": "Tokens that were read"},
         {
@@ -161,12 +250,45 @@ ACCOUNT = {
     "credit_limit_mtok": 0,
 }
 ACCOUNTS = {"data": [ACCOUNT], "next": None}
+SECRETS = {
+    "data": [
+        {
+            "name": "github",
+            "version": 1,
+            "kind": "token",
+            "set_at": "2026-07-01T09:00:00Z",
+            "set_by": "client_owner:usr_019a8f4e5c7b7000800000000000000a",
+            "earlier_until": None,
+            "uses": 0,
+            "last_used_at": None,
+            "last_used_by": None,
+            "last_used_for": None,
+        },
+        {
+            "name": "stripe.webhook",
+            "version": 2,
+            "kind": "signing_secret",
+            "set_at": "2026-07-01T09:00:00Z",
+            "set_by": "client_owner:usr_019a8f4e5c7b7000800000000000000a",
+            "earlier_until": "2026-07-02T09:00:00Z",
+            "uses": 12,
+            "last_used_at": "2026-07-01T11:30:00Z",
+            "last_used_by": "policy:payments_buy_tokens",
+            "last_used_for": "webhook",
+        },
+    ],
+    "next": None,
+}
+API_KEYS = {
+    "data": [_KEY | {"status": "active", "scopes": None, "expires_at": None, "last_used_at": None, "revoked_at": None}],
+    "next": None,
+}
 LOTS = {"data": [{"lot_id": LOT_ID, "kind": "purchased", "available_mtok": 950_000}]}
 HOLDS = {"data": [{"hold_id": HOLD_ID, "amount_mtok": 50_000, "meter": "change.plan"}]}
 TRANSACTIONS = {
     "data": [
         {
-            "position": 4,
+            "tenant_sequence": 4,
             "type": "ledger.tokens_granted",
             "amount_mtok": 1_000_000,
             "postings": [
@@ -207,7 +329,6 @@ METERS = {"data": [{"name": "llm.input_tokens", "unit": "token"}]}
 RATE_CARD = {"rate_card_id": "default", "versions": [{"version": 1, "effective_from": "2026-01-31T12:00:00Z"}]}
 LOG_EVENT = {
     "partition": 2,
-    "position": 4,
     "tenant_sequence": 3,
     "stream": f"019a8f4e-5c7b-7000-8000-000000000000:token_account:{ACCOUNT_ID}",
     "version": 2,
@@ -224,14 +345,47 @@ STREAMS = {
             "id": ACCOUNT_ID,
             "version": 2,
             "events": 2,
-            "first_position": 3,
+            "first_tenant_sequence": 3,
             "first_at": "2026-01-31T12:00:00Z",
-            "last_position": 4,
+            "last_tenant_sequence": 4,
             "last_at": "2026-01-31T12:00:01Z",
             "last_type": "ledger.tokens_granted",
         }
     ],
     "next": None,
+}
+ACCESS_LOG = {
+    "data": [
+        {
+            "tenant_sequence": 118,
+            "recorded_at": "2026-01-31T12:01:00+00:00",
+            "kind": "read",
+            "actor": "auditor:usr_019a8f4e5c7b7000800000000000000c",
+            "on_behalf_of": None,
+            "action": "ledger.read",
+            "what": f"/v1/token-accounts/{ACCOUNT_ID}?as_of=2026-01-30T00:00:00Z",
+            "rows": None,
+            "impersonation_id": None,
+            "correlation_id": "019a8f4e-5c7b-7000-8000-000000000000",
+        }
+    ],
+    "next": 118,
+}
+IMPERSONATIONS = {
+    "data": [
+        {
+            "impersonation_id": IMPERSONATION_ID,
+            "actor": "founder:usr_019a8f4e5c7b7000800000000000000c",
+            "role": "client_owner",
+            "reason": "They do not see their invoice.",
+            "began_at": "2026-01-31T12:00:00+00:00",
+            "expires_at": "2026-01-31T12:15:00+00:00",
+            "ended_at": None,
+            "active": True,
+            "text": "usr_019a8f4e5c7b7000800000000000000c, a founder, sees this account as its owner does, and can"
+            " change nothing, until 2026-01-31 12:15 UTC: They do not see their invoice.",
+        }
+    ]
 }
 AUDIT = {
     "data": [
@@ -249,8 +403,8 @@ AUDIT = {
             "reason": None,
             "correlation_id": "01a2087f-ab38-70cb-bc6a-f9e6ddc70000",
             "causation_id": None,
-            "first_position": None,
-            "last_position": None,
+            "first_tenant_sequence": None,
+            "last_tenant_sequence": None,
         }
     ],
     "next": 7,
@@ -283,6 +437,72 @@ JOB = {
     "finished_at": None,
 }
 JOBS = {"data": [JOB], "next": None}
+SEND_INVITATION: tuple[dict[str, Any], dict[str, Any]] = (
+    {"email": "ada@example.com", "role": "client_member"},
+    {
+        "invitation_id": INVITATION_ID,
+        "role": "client_member",
+        "status": "sent",
+        "expires_at": "2026-02-07T12:00:00+00:00",
+    },
+)
+ACCEPT_INVITATION: tuple[dict[str, Any], dict[str, Any]] = (
+    {"token": "q3Zx8KcT5mVY2rJ9wLhB7nPf4sDgA6eUoXiM1yQtRkE", "name": "Ada", "password": "correct horse battery staple"},
+    {
+        "invitation_id": INVITATION_ID,
+        "user_id": USER_ID,
+        "tenant_id": "019a8f4e-5c7b-7000-8000-000000000000",
+        "role": "client_member",
+        "signed_in": True,
+    },
+)
+INVITATIONS = {
+    "data": [
+        SEND_INVITATION[1]
+        | {
+            "email": "ada@example.com",
+            "access_expires_at": None,
+            "sent_at": "2026-01-31T12:00:00Z",
+            "sent_by": f"client_owner:{USER_ID}",
+            "ended_at": None,
+            "user_id": None,
+        }
+    ],
+    "next": None,
+}
+_PERSON: dict[str, Any] = {"user_id": USER_ID, "email": "ada@example.com", "name": "Ada"}
+MEMBERS = {
+    "data": [
+        _PERSON
+        | {
+            "role": "client_member",
+            "expires_at": None,
+            "joined_at": "2026-01-31T12:00:00Z",
+            "changed_at": "2026-01-31T12:00:00Z",
+        }
+    ],
+    "next": None,
+}
+_TENANT_OF_USER: dict[str, Any] = {
+    "tenant_id": "019a8f4e-5c7b-7000-8000-000000000000",
+    "tenant": "bakery",
+    "role": "client_member",
+    "expires_at": None,
+}
+USERS = {
+    "data": [_PERSON | {"status": "active", "registered_at": "2026-01-31T12:00:00Z", "memberships": [_TENANT_OF_USER]}],
+    "next": None,
+}
+ME: dict[str, Any] = {
+    "id": USER_ID,
+    "kind": "person",
+    "email": "ada@example.com",
+    "name": "Ada",
+    "method": "password",
+    "second_factor": False,
+    "expires_at": "2026-02-14T12:00:00Z",
+    "tenants": [_TENANT_OF_USER],
+}
 TENANTS = {"data": [{"tenant_id": "019a8f4e-5c7b-7000-8000-000000000000", "slug": "bakery", "name": "Bakery Blum"}]}
 LIVE = f"""retry: 1000
 id: 2
@@ -345,3 +565,108 @@ PROJECTIONS = {
     "data": [{name: value for name, value in PROJECTION.items() if name not in ("partitions", "stopped_tenants")}],
     "alarms": ["the rebuild of balances refused: The rebuilt tables differ from those that are read."],
 }
+MY_DATA = {
+    "user_id": USER_ID,
+    "status": "active",
+    "registered_at": "2026-01-31T12:00:00+00:00",
+    "memberships": [
+        {
+            "tenant": "bakery",
+            "role": "client_owner",
+            "granted_at": "2026-01-31T12:00:00+00:00",
+            "expires_at": None,
+        }
+    ],
+    "personal": {
+        "email": {
+            "value": "ada@example.com",
+            "salt": "8f1d0c6c5f5d4c37a7b2f0f6f4d0a1b28f1d0c6c5f5d4c37a7b2f0f6f4d0a1b2",
+            "commitment": "504822a492904000d647adb207ff99c4fd6558b01ea68c7dcb8f1cc5db555905",
+        }
+    },
+    "credentials": {
+        "password_set_at": "2026-01-31T12:00:00+00:00",
+        "second_factor": False,
+        "recovery_codes": 0,
+    },
+    "sessions": [
+        {
+            "session_id": "sess_019a8f4e5c7b7000800000000000000e",
+            "method": "password",
+            "second_factor": False,
+            "began_at": "2026-01-31T12:00:00+00:00",
+            "last_seen_at": "2026-01-31T12:30:00+00:00",
+            "expires_at": "2026-02-14T12:00:00+00:00",
+            "ended_at": None,
+            "device": "Firefox on Linux",
+        }
+    ],
+}
+
+_SESSION = {"session_id": SESSION_ID, "user_id": USER_ID, "expires_at": "2026-02-14T12:00:00+00:00"}
+_TOKEN = "q3Zx8KcT5mVY2rJ9wLhB7nPf4sDgA6eUoXiM1yQtRkE"  # noqa: S105 nobody's
+_PASSWORD = "correct horse battery staple"  # noqa: S105 nobody's
+_CODES = ["7k3m-9fxt-2qpa-v8hd"]
+SESSIONS = {
+    "data": [
+        {
+            "session_id": SESSION_ID,
+            "method": "password",
+            "second_factor": True,
+            "began_at": "2026-01-31T12:00:00Z",
+            "last_seen_at": "2026-01-31T12:04:00Z",
+            "expires_at": "2026-02-14T12:00:00Z",
+            "stepped_up_at": None,
+            "device": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "current": True,
+        }
+    ]
+}
+#: By endpoint: the body that is sent, and what is answered.
+SIGN_IN: tuple[dict[str, Any], dict[str, Any]] = (
+    {"email": "ada@example.com", "password": _PASSWORD},
+    _SESSION | {"method": "password", "second_factor": False},
+)
+REDEEM_MAGIC_LINK: tuple[dict[str, Any], dict[str, Any]] = (
+    {"token": _TOKEN},
+    _SESSION | {"method": "magic_link", "second_factor": False},
+)
+START_OIDC: tuple[dict[str, Any], dict[str, Any]] = (
+    {},
+    {"authorization_url": "https://accounts.example.com/authorize?response_type=code&client_id=felix"},
+)
+FINISH_OIDC = _SESSION | {"method": "oidc", "second_factor": False}
+OIDC_SECOND_FACTOR: tuple[dict[str, Any], dict[str, Any]] = (
+    {"totp": "492039"},
+    _SESSION | {"method": "oidc", "second_factor": True},
+)
+SIGN_OUT: tuple[dict[str, Any], dict[str, Any]] = ({}, {"signed_out": True})
+STEP_UP: tuple[dict[str, Any], dict[str, Any]] = (
+    {"password": _PASSWORD},
+    {"session_id": SESSION_ID, "stepped_up_at": "2026-01-31T12:04:00+00:00", "expires_at": "2026-02-14T12:00:00+00:00"},
+)
+END_SESSION: tuple[dict[str, Any], dict[str, Any]] = ({}, {"session_id": SESSION_ID, "ended": True})
+END_OTHER_SESSIONS: tuple[dict[str, Any], dict[str, Any]] = ({}, {"ended": 2})
+ASK_FOR_LINK: tuple[dict[str, Any], dict[str, Any]] = ({"email": "ada@example.com"}, {"accepted": True})
+REDEEM_PASSWORD_RESET: tuple[dict[str, Any], dict[str, Any]] = (
+    {"token": _TOKEN, "password": _PASSWORD},
+    {"password_set": True},
+)
+CHANGE_PASSWORD: tuple[dict[str, Any], dict[str, Any]] = (
+    {"current_password": _PASSWORD, "password": "seven green kettles under glass"},
+    {"sessions_ended": 2},
+)
+BEGIN_SECOND_FACTOR: tuple[dict[str, Any], dict[str, Any]] = (
+    {},
+    {
+        "secret": "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+        "otpauth_uri": "otpauth://totp/Felix:ada%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP&issuer=Felix",
+        "enrolment": "AZ3qk2Zr0xVt",
+    },
+)
+CONFIRM_SECOND_FACTOR: tuple[dict[str, Any], dict[str, Any]] = (
+    {"enrolment": "AZ3qk2Zr0xVt", "totp": "492039"},
+    {"recovery_codes": _CODES, "sessions_ended": 2},
+)
+REMOVE_SECOND_FACTOR: tuple[dict[str, Any], dict[str, Any]] = ({}, {"removed": True})
+ISSUE_RECOVERY_CODES: tuple[dict[str, Any], dict[str, Any]] = ({}, {"recovery_codes": _CODES})

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -19,19 +20,28 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from felix import trail
+from felix.api.addresses import Network, client_address
 from felix.api.auth import SESSION_COOKIE, Authenticator, Caller, Principal
+from felix.api.forgery import refuse_forgery
 from felix.api.live.hub import LiveHub
 from felix.api.problems import BodyTooLarge, MissingIdempotencyKey, invalid, problem, status_of
+from felix.api.rate_limits import RateLimits
 from felix.api.readiness import Check
+from felix.api.watched_reads import is_watched, watch, write_down
+from felix.application.identity import Inviter
+from felix.application.oidc import SignInProvider
 from felix.application.outcome import Outcome
 from felix.application.performer import MAX_COMMAND_KEY_LENGTH, Performer, new_context
+from felix.application.sign_in import Passwords
 from felix.domain.base import Command
-from felix.domain.errors import FelixError, Invalid, NotFound
+from felix.domain.errors import FelixError, Invalid, NotFound, Unauthenticated
 from felix.domain.identity.roles import PLATFORM
 from felix.eventstore.jobs import JobBook
 from felix.eventstore.mapper import canonical_json
 from felix.eventstore.sealing import RootKeys
-from felix.projections.freshness import wait_until
+from felix.eventstore.sign_in_book import SignInBook
+from felix.eventstore.vault import Vault
+from felix.projections.freshness import wait_for_own
 from felix.projections.rebuild_orders import ProjectionOrders
 from felix.projections.tenant_tx import ReadPool
 from felix.trail import trace_of
@@ -45,6 +55,7 @@ MAX_JSON_DEPTH = 32
 MAX_PAGE = 1_000
 
 JSON = "application/json"
+_POSITION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([0-9]{1,18})", re.ASCII)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -58,12 +69,23 @@ class Services:
     partition_of: Callable[[UUID], int]
     #: Raises ``NoRootKey`` where there is none.
     root_keys: Callable[[], RootKeys]
+    #: What is personal is sealed and opened by it.
+    vault: Callable[[], Vault]
     pin_tenant: Callable[..., Any]
     jobs: JobBook
     projection_orders: ProjectionOrders
     ready: Callable[[], Awaitable[list[Check]]]
     scrape: Callable[[], Awaitable[bytes]]
     live: LiveHub
+    rate_limits: RateLimits
+    passwords: Passwords
+    sign_in_book: SignInBook
+    #: Raises ``NoRootKey`` where there is none.
+    inviter: Callable[[], Inviter]
+    #: None where nobody signs in with an OpenID provider.
+    sign_in_provider: SignInProvider | None = None
+    #: Whose word counts of where a request comes from.
+    trusted_proxies: Sequence[Network] = ()
     read_timeout_s: float = 2.0
     metrics_token: str | None = field(default=None, repr=False)
 
@@ -74,9 +96,18 @@ def services(request: Request) -> Services:
     return found
 
 
+class Answer(Response):
+    """A JSON response that knows how many rows it shows, if it is a list."""
+
+    rows: int | None = None
+
+
 def answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """A JSON response."""
-    return Response(canonical_json(value), status, headers, JSON)
+    made = Answer(canonical_json(value), status, headers, JSON)
+    if type(value) is dict and type(shown := value.get("data")) is list:
+        made.rows = len(shown)
+    return made
 
 
 def guarded(endpoint: Endpoint) -> Endpoint:
@@ -85,7 +116,10 @@ def guarded(endpoint: Endpoint) -> Endpoint:
     async def run(request: Request) -> Response:
         try:
             refuse_nul(request)
-            return await endpoint(request)
+            response = await endpoint(request)
+            if response.status_code < 400:
+                await write_down_read(request, getattr(response, "rows", None))
+            return response
         except FelixError as error:
             if status_of(error) >= 500:
                 log.error(
@@ -191,6 +225,11 @@ def _given_twice(body: bytes, members: int) -> str | None:
     return found[0] if found else None
 
 
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return client_address(request, services(request).trusted_proxies)
+
+
 def idempotency_key(request: Request) -> str:
     """The key of a write: bare, or a quoted structured-field string. Raises ``MissingIdempotencyKey``."""
     key = request.headers.get("idempotency-key", "").strip()
@@ -219,6 +258,18 @@ async def perform(
 
     ``tenant_id`` is another tenant than the principal's, for people of the platform only.
     """
+    return respond(await decide(request, principal, command, tenant_id=tenant_id, enclosed=enclosed), status)
+
+
+async def decide(
+    request: Request,
+    principal: Principal,
+    command: Command,
+    *,
+    tenant_id: UUID | None = None,
+    enclosed: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """The same without the answer, for those who add to it what is not remembered."""
     tenant_id = tenant_id or principal.tenant_id
     context = new_context(
         tenant_id,
@@ -235,8 +286,7 @@ async def perform(
         command_id=context.command_id,
         correlation_id=context.correlation_id,
     )
-    outcome = await services(request).performer.perform(command, context)
-    return respond(outcome, status)
+    return await services(request).performer.perform(command, context)
 
 
 def respond(outcome: Outcome, status: int) -> Response:
@@ -244,7 +294,8 @@ def respond(outcome: Outcome, status: int) -> Response:
     headers = {}
     if outcome.replayed:
         headers["Idempotent-Replayed"] = "true"
-    if (position := outcome.position) is not None:
+    # How far the platform's own log is would tell everybody how many people sign in.
+    if (position := outcome.position) is not None and outcome.tenant_id != PLATFORM:
         headers["Felix-Position"] = position
     if (correlation := outcome.correlation_id) is not None:
         headers["Felix-Correlation-Id"] = correlation
@@ -272,28 +323,65 @@ def correlation_id(request: Request) -> UUID:
 
 
 async def caller_of(request: Request) -> Caller:
-    """Who asks, whatever they may do. Raises ``Unauthenticated``."""
-    found = services(request).authenticator
-    return await found.caller(request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE))
+    """Who asks, whatever they may do. Raises ``Unauthenticated``, and ``RateLimitExceeded`` instead if it goes on."""
+    found = services(request)
+    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
+    if authorization is None and session is not None:
+        refuse_forgery(request)
+    try:
+        caller = await found.authenticator.caller(
+            authorization,
+            session,
+            lambda: found.rate_limits.refuse_stranger(address_of(request)),
+        )
+    except Unauthenticated:
+        found.rate_limits.take_stranger(address_of(request))
+        raise
+    found.rate_limits.take(request.scope, caller.credential_id)
+    return caller
 
 
-async def allowed(request: Request, action: str) -> Principal:
+async def _principal(
+    request: Request, caller: Caller, action: str, named: str | None, impersonation: str | None
+) -> Principal:
+    """The caller at work, counted for their client, and watched where they read what is not theirs."""
+    found = services(request)
+    principal = await found.authenticator.principal(caller, action, named, impersonation)
+    # What founders do about a client is not taken from the client's quota.
+    whole = PLATFORM if caller.of_platform else principal.tenant_id
+    found.rate_limits.take_of_client(request.scope, whole)
+    watch(request, principal, action)
+    return principal
+
+
+async def write_down_read(request: Request, rows: int | None = None) -> None:
+    """Write down what staff read with this request, before they get it; does nothing for others, and the second time.
+
+    An endpoint whose answer begins before it is whole does this itself.
+    """
+    if is_watched(request):
+        await write_down(request, services(request).performer, correlation_id(request), rows)
+
+
+async def allowed(request: Request, action: str, *, as_themselves: bool = False) -> Principal:
     """Who asks, if they may do this, at work in the tenant that they are in or name in ``Felix-Tenant``.
 
-    Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` and ``Invalid``.
+    ``as_themselves``: whosever eyes the request comes with. Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` and
+    ``Invalid``.
     """
-    caller = await caller_of(request)
-    return await services(request).authenticator.principal(caller, action, request.headers.get("felix-tenant"))
+    headers = request.headers
+    eyes = None if as_themselves else headers.get("felix-impersonation")
+    return await _principal(request, await caller_of(request), action, headers.get("felix-tenant"), eyes)
 
 
 async def allowed_everywhere(request: Request, action: str, named: str | None = None) -> tuple[Principal, UUID | None]:
     """The same where a founder need not name a tenant: None means all of them."""
     caller = await caller_of(request)
     named = request.headers.get("felix-tenant") or named
-    authenticator = services(request).authenticator
-    if caller.of_platform and not named:
-        return await authenticator.principal(caller, action, str(PLATFORM)), None
-    principal = await authenticator.principal(caller, action, named)
+    eyes = request.headers.get("felix-impersonation")
+    if caller.of_platform and not named and eyes is None:
+        return await _principal(request, caller, action, str(PLATFORM), None), None
+    principal = await _principal(request, caller, action, named, eyes)
     return principal, principal.tenant_id
 
 
@@ -331,24 +419,37 @@ def command_from(command_class: type[Command], body: Any, path: dict[str, str]) 
 
 def missing(parameter: str, value: str) -> NotFound:
     """Exactly what the lane says of a thing of this kind that does not exist, or not here."""
-    kind = {"account_id": "token account"}.get(parameter, parameter.removesuffix("_id").replace("_", " "))
+    kind = {"account_id": "token account", "key_id": "api key", "name": "secret"}.get(
+        parameter, parameter.removesuffix("_id").replace("_", " ")
+    )
     return NotFound(f"There is no {kind} {value}.", id=value)
 
 
-async def fresh(request: Request, partition: int, *projections: str) -> None:
-    """Wait until the read models have seen the position that the caller asks for. Raises ``Unavailable``."""
+async def fresh(request: Request, tenant_id: UUID, partition: int, *projections: str) -> None:
+    """Wait until the read models have seen the position that the caller asks for. Raises ``Unavailable``.
+
+    A position in the log of another tenant, such as the platform's, says nothing of this one.
+    """
     wanted = request.headers.get("felix-min-position") or request.query_params.get("after")
     if not wanted:
         return
-    named, _, position = wanted.partition(":")
-    if not (named.isdecimal() and position.isdecimal() and len(wanted) < 40):
+    if (position := read_position(wanted)) is None:
         raise Invalid(
-            "A position looks like 2:1234.",
-            errors=[{"pointer": "Felix-Min-Position", "rule": "position", "detail": "<partition>:<position>"}],
+            f"A position looks like {tenant_id}:17.",
+            errors=[{"pointer": "Felix-Min-Position", "rule": "position", "detail": "<tenant>:<tenant_sequence>"}],
         )
-    if int(named) == partition:
+    named, tenant_sequence = position
+    if named == tenant_id:
         found = services(request)
-        await wait_until(found.reads, list(projections), partition, int(position), timeout_s=found.read_timeout_s)
+        await wait_for_own(
+            found.reads, list(projections), tenant_id, partition, tenant_sequence, timeout_s=found.read_timeout_s
+        )
+
+
+def read_position(given: str) -> tuple[UUID, int] | None:
+    """A tenant and a place in its log, as ``Felix-Position`` says it; None where that is not what it is."""
+    matched = _POSITION.fullmatch(given)
+    return (UUID(matched[1]), int(matched[2])) if matched else None
 
 
 def identifier(request: Request, name: str) -> UUID | None:

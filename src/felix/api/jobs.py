@@ -36,6 +36,7 @@ _NOT_OF_ALL = ("tenant_id", "correlation_id", "causation_id")
     documents.query("kind", "Only jobs of this kind, such as ledger.book_expiries.", type="string"),
     documents.query("cursor", "`next` of the page before.", type="string"),
     documents.PAGE[1],
+    action="jobs.read",
     router=router,
     problems=(404, 422),
 )
@@ -67,7 +68,7 @@ async def list_jobs(request: Request) -> Response:
     )
 
 
-@reads("/v1/jobs/{job_id}", examples.JOB, router=router)
+@reads("/v1/jobs/{job_id}", examples.JOB, action="jobs.read", router=router)
 async def show_job(request: Request) -> Response:
     """One job: what it is about, how far it is, and what became of it."""
     principal, tenant_id = await allowed_everywhere(request, "jobs.read")
@@ -93,7 +94,8 @@ def _settles(name: str, sentence: str, told: str, settle: Callable[[JobBook, Job
         summary=sentence,
         description=f"{sentence} {told}\n\nFounder only.",
         response_class=Response,
-        openapi_extra={
+        openapi_extra=documents.does(f"jobs.{name}")
+        | {
             "requestBody": {
                 "required": False,
                 "content": {"application/json": {"schema": {"type": "object", "properties": {}}, "example": {}}},

@@ -74,7 +74,7 @@ def writes(path: str, command_class: type[Command], *, status: int = 200, router
         summary=(command_class.__doc__ or name).strip().splitlines()[0],
         description=(command_class.__doc__ or "").strip() + told_of(action),
         response_class=Response,
-        openapi_extra=documents.write(command_class, in_path, asked, status, answered),
+        openapi_extra=documents.does(action) | documents.write(command_class, in_path, asked, status, answered),
         responses={},
     )
 
@@ -110,11 +110,15 @@ def reads(
     path: str,
     example: Any,
     *parameters: dict[str, Any],
+    action: str,
     router: APIRouter = router,
     problems: tuple[int, ...] = (),
     min_position: dict[str, Any] = documents.MIN_POSITION,
 ) -> Callable[[Endpoint], Endpoint]:
-    """Add an endpoint that answers from a read model; the decorated function's docstring is its description."""
+    """Add an endpoint that answers from a read model; the decorated function's docstring is its description.
+
+    ``action`` is what the table of actions calls it; the endpoint asks for it with ``place_of`` or ``allowed``.
+    """
 
     def add(endpoint: Endpoint) -> Endpoint:
         told = (endpoint.__doc__ or "").strip()
@@ -127,9 +131,8 @@ def reads(
             summary=told.splitlines()[0],
             description=told,
             response_class=Response,
-            openapi_extra=documents.read(
-                example, *parameters, problems=problems or (404, 422), min_position=min_position
-            ),
+            openapi_extra=documents.does(action)
+            | documents.read(example, *parameters, problems=problems or (404, 422), min_position=min_position),
         )
         return endpoint
 
@@ -142,11 +145,12 @@ def reads(
     documents.query("cursor", "`next` of the page before.", type="string"),
     documents.PAGE[1],
     documents.AS_OF,
+    action="ledger.read",
 )
 async def list_token_accounts(request: Request) -> Response:
     """The tenant's accounts with their balances, now or at another moment."""
     tenant_id, partition = await place_of(request, "ledger.read")
-    await fresh(request, partition, "balances")
+    await fresh(request, tenant_id, partition, "balances")
     cursor = request.query_params.get("cursor", "")
     limit = integer(request, "limit", 100, 1, MAX_PAGE)
     if (then := past_moment(request)) is not None:
@@ -163,8 +167,9 @@ async def list_token_accounts(request: Request) -> Response:
 @reads(
     ACCOUNT,
     examples.ACCOUNT,
-    documents.query("at_position", "The account as it was at this position of its partition.", type="string"),
+    documents.query("at_position", "The account as it was at this position of its tenant's log.", type="string"),
     documents.AS_OF,
+    action="ledger.read",
 )
 async def show_token_account(request: Request) -> Response:
     """One account: balance and status, now or at another moment; the whole account at a position of the log."""
@@ -172,7 +177,7 @@ async def show_token_account(request: Request) -> Response:
     account_id = request.path_params["account_id"]
     if "at_position" in request.query_params:
         return answer(await account_at_position(request, tenant_id, partition, account_id))
-    await fresh(request, partition, "balances")
+    await fresh(request, tenant_id, partition, "balances")
     found: Row | None
     if (then := past_moment(request)) is not None:
         found = next(
@@ -208,13 +213,13 @@ async def _account(request: Request, tenant_id: UUID, partition: int) -> AsyncIt
         yield tx, account_id
 
 
-@reads(f"{ACCOUNT}/lots", examples.LOTS, documents.AS_OF)
+@reads(f"{ACCOUNT}/lots", examples.LOTS, documents.AS_OF, action="ledger.read")
 async def list_lots(request: Request) -> Response:
     """The account's lots in the order in which they are spent, now or at another moment."""
     return await _parts(request, balances.lots, past_balances.lots)
 
 
-@reads(f"{ACCOUNT}/holds", examples.HOLDS, documents.AS_OF)
+@reads(f"{ACCOUNT}/holds", examples.HOLDS, documents.AS_OF, action="ledger.read")
 async def list_holds(request: Request) -> Response:
     """The account's open holds, now or at another moment."""
     return await _parts(request, balances.holds, past_balances.holds)
@@ -227,7 +232,7 @@ async def _parts(
 ) -> Response:
     """What an account is made of: from the read model, or replayed where the moment has passed."""
     tenant_id, partition = await place_of(request, "ledger.read")
-    await fresh(request, partition, "balances")
+    await fresh(request, tenant_id, partition, "balances")
     if (then := past_moment(request)) is not None:
         account_id = request.path_params["account_id"]
         async with services(request).reads.tenant(tenant_id, partition) as tx:
@@ -239,15 +244,15 @@ async def _parts(
         return answer({"data": await question(tx, account_id, moment(request, "as_of"))})
 
 
-@reads(f"{ACCOUNT}/transactions", examples.TRANSACTIONS, *documents.PAGE)
+@reads(f"{ACCOUNT}/transactions", examples.TRANSACTIONS, *documents.PAGE, action="ledger.read")
 async def list_transactions(request: Request) -> Response:
     """The account's journal: every transaction with its postings, oldest first."""
     tenant_id, partition = await place_of(request, "ledger.read")
-    await fresh(request, partition, "balances", "token_transactions")
+    await fresh(request, tenant_id, partition, "balances", "token_transactions")
     cursor, limit = page(request)
     async with _account(request, tenant_id, partition) as (tx, account_id):
         found = await token_transactions.transactions(tx, account_id, cursor, limit, "oldest")
-    return answer(paged(found, limit, "position"))
+    return answer(paged(found, limit, "tenant_sequence"))
 
 
 @reads(
@@ -256,11 +261,12 @@ async def list_transactions(request: Request) -> Response:
     documents.query("from", "First moment (RFC 3339); default: the beginning.", type="string"),
     documents.query("to", "Moment after the last (RFC 3339); default: now.", type="string"),
     *documents.PAGE,
+    action="ledger.read",
 )
 async def show_statement(request: Request) -> Response:
     """Opening balance, movements and closing balance of a period."""
     tenant_id, partition = await place_of(request, "ledger.read")
-    await fresh(request, partition, "balances", "token_transactions")
+    await fresh(request, tenant_id, partition, "balances", "token_transactions")
     since = moment(request, "from") or BEGINNING
     until = moment(request, "to") or datetime.now(UTC)
     cursor, limit = page(request)
@@ -273,11 +279,12 @@ async def show_statement(request: Request) -> Response:
     examples.BALANCE_HISTORY,
     documents.query("from", "A moment of the first day (RFC 3339, UTC); default: the account's first.", type="string"),
     documents.query("to", "A moment of the last day (RFC 3339, UTC); default, and at most: today.", type="string"),
+    action="ledger.read",
 )
 async def show_balance_history(request: Request) -> Response:
     """The account's closing figures of every UTC day; a day on which nothing happened closes as the day before."""
     tenant_id, partition = await place_of(request, "ledger.read")
-    await fresh(request, partition, "balances", "balance_snapshots")
+    await fresh(request, tenant_id, partition, "balances", "balance_snapshots")
     since, today = moment(request, "from"), datetime.now(UTC)
     until = min(moment(request, "to") or today, today)
     async with _account(request, tenant_id, partition) as (tx, account_id):
@@ -285,11 +292,11 @@ async def show_balance_history(request: Request) -> Response:
     return answer({"account_id": account_id, "data": found})
 
 
-@reads("/v1/trial-balance", examples.TRIAL_BALANCE)
+@reads("/v1/trial-balance", examples.TRIAL_BALANCE, action="ledger.read")
 async def show_trial_balance(request: Request) -> Response:
     """The sum of every ledger account of the tenant; they add up to zero, per asset, at every position."""
     tenant_id, partition = await place_of(request, "ledger.read")
-    await fresh(request, partition, "token_transactions")
+    await fresh(request, tenant_id, partition, "token_transactions")
     async with services(request).reads.tenant(tenant_id, partition) as tx:
         sums = await token_transactions.trial_balance(tx)
     return answer({"assets": sums, "totals": {asset: sum(amounts.values()) for asset, amounts in sums.items()}})

@@ -31,6 +31,7 @@ router = APIRouter(tags=["log"])
         type="string",
         format="uuid",
     ),
+    action="log.read",
     router=router,
     min_position=documents.NEVER_BEHIND,
 )
@@ -64,12 +65,13 @@ async def list_events(request: Request) -> Response:
     documents.query("order", "By the newest event, or by name.", type="string", enum=["newest", "name"]),
     documents.query("cursor", "`next` of the page before.", type="string"),
     documents.PAGE[1],
+    action="log.read",
     router=router,
 )
 async def list_streams(request: Request) -> Response:
     """The tenant's streams: how long each is and what happened in it last, the newest first or by name."""
     tenant_id, partition = await place_of(request, "log.read")
-    await fresh(request, partition, "stream_heads")
+    await fresh(request, tenant_id, partition, "stream_heads")
     given = request.query_params
     limit = integer(request, "limit", 100, 1, MAX_PAGE)
     by_name = chosen(request, "order", "newest", "name") == "name"
@@ -83,13 +85,14 @@ async def list_streams(request: Request) -> Response:
             after=after,
             limit=limit,
         )
-    return answer(paged(found, limit, "stream" if by_name else "last_position"))
+    return answer(paged(found, limit, "stream" if by_name else "last_tenant_sequence"))
 
 
 @reads(
     "/v1/streams/{stream}/events",
     examples.EVENTS,
     *documents.PAGE,
+    action="log.read",
     router=router,
     min_position=documents.NEVER_BEHIND,
 )
@@ -105,7 +108,13 @@ async def list_stream_events(request: Request) -> Response:
     return answer(paged(found, limit, "version"))
 
 
-@reads("/v1/commands/{command_key:path}", examples.COMMAND, router=router, min_position=documents.NEVER_BEHIND)
+@reads(
+    "/v1/commands/{command_key:path}",
+    examples.COMMAND,
+    action="log.read",
+    router=router,
+    min_position=documents.NEVER_BEHIND,
+)
 async def show_command(request: Request) -> Response:
     """What became of a command: how a lost answer is found again."""
     tenant_id, partition = await place_of(request, "log.read")

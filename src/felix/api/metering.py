@@ -88,7 +88,8 @@ router.add_api_route(
         " Items that are named in neither `duplicates` nor `refused` were accepted; `index` counts from zero."
     ),
     response_class=Response,
-    openapi_extra=documents.write(DebitUsageBatch, frozenset(), *examples.USAGE_BATCH_WRITE)
+    openapi_extra=documents.does("metering.debit_usage_batch")
+    | documents.write(DebitUsageBatch, frozenset(), *examples.USAGE_BATCH_WRITE)
     | {"requestBody": examples.USAGE_BATCH_BODY},
 )
 
@@ -142,7 +143,8 @@ router.add_api_route(
     operation_id="quote_usage",
     summary=str(post_quote.__doc__),
     response_class=Response,
-    openapi_extra={
+    openapi_extra=documents.does("metering.quote_usage")
+    | {
         "parameters": [documents.TENANT],
         "requestBody": documents.write(QuoteUsage, frozenset({"account_id"}), examples.QUOTE_ASKED, 200, {})[
             "requestBody"
@@ -161,6 +163,7 @@ router.add_api_route(
         "by", "Comma-separated: day, account_id, meter, app, model, person. Default: meter.", type="string"
     ),
     documents.query("account_id", "Only this account.", type="string"),
+    action="metering.read",
     router=router,
 )
 async def show_usage(request: Request) -> Response:
@@ -174,13 +177,13 @@ async def show_usage(request: Request) -> Response:
         )
     since = moment(request, "from") or BEGINNING
     until = moment(request, "to") or datetime.now(UTC)
-    await fresh(request, partition, "usage")
+    await fresh(request, tenant_id, partition, "usage")
     async with services(request).reads.tenant(tenant_id, partition) as tx:
         found = await usage.usage(tx, since.date(), until.date(), groups, request.query_params.get("account_id"))
     return answer({"data": found})
 
 
-@reads("/v1/meters", examples.METERS, router=router, min_position=documents.NEVER_BEHIND)
+@reads("/v1/meters", examples.METERS, action="metering.read", router=router, min_position=documents.NEVER_BEHIND)
 async def list_meters(request: Request) -> Response:
     """The tenant's meters and their units."""
     tenant_id, partition = await place_of(request, "metering.read")
@@ -190,7 +193,13 @@ async def list_meters(request: Request) -> Response:
     return answer({"data": [{"name": name, **meter} for name, meter in sorted(meters.items())]})
 
 
-@reads("/v1/rate-cards/{rate_card_id}", examples.RATE_CARD, router=router, min_position=documents.NEVER_BEHIND)
+@reads(
+    "/v1/rate-cards/{rate_card_id}",
+    examples.RATE_CARD,
+    action="metering.read",
+    router=router,
+    min_position=documents.NEVER_BEHIND,
+)
 async def show_rate_card(request: Request) -> Response:
     """Every version of a rate card, with its prices and the moment from which it is in force."""
     tenant_id, partition = await place_of(request, "metering.read")

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from felix.api import documents
 from felix.api.http import allowed, answer, guarded, services
 from felix.api.readiness import answer_of
 
@@ -45,7 +46,7 @@ _CHECKS = {
     "status": "ready",
     "checks": [
         {"name": "database", "ok": True, "needed": True, "detail": "answers"},
-        {"name": "projections", "ok": True, "needed": False, "detail": "0 events behind"},
+        {"name": "projections", "ok": True, "needed": False, "detail": "none is far behind"},
     ],
 }
 for _path, _endpoint, _example in (("/healthz", healthz, {"status": "alive"}), ("/readyz", readyz, _CHECKS)):
@@ -56,7 +57,8 @@ for _path, _endpoint, _example in (("/healthz", healthz, {"status": "alive"}), (
         operation_id=_endpoint.__name__,
         summary=str(_endpoint.__doc__),
         response_class=Response,
-        openapi_extra={
+        openapi_extra=documents.does("health.read")
+        | {
             "security": [],
             "responses": {
                 status: {"description": text, "content": {"application/json": {"example": _example}}}
@@ -73,4 +75,5 @@ router.add_api_route(
     operation_id="metrics",
     response_class=Response,
     include_in_schema=False,
+    openapi_extra=documents.does("operations.read"),
 )

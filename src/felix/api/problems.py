@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from felix.api.forgery import NotJson
+from felix.api.rate_limits import RateLimitExceeded
 from felix.application.lane import TooManyRequests
 from felix.application.outcome import record_of
 from felix.domain import errors
@@ -42,6 +44,10 @@ class MethodNotAllowed(errors.Refused):
     """This path does not take this method."""
 
 
+class TooManyAttempts(errors.TooMuch):
+    """This was wrong too often; wait for as long as Retry-After says, or ask for a link by mail."""
+
+
 class TooManyStreams(errors.TooMuch):
     """This key or this client has as many live streams open as it may have."""
 
@@ -50,6 +56,9 @@ STATUS[MissingIdempotencyKey] = 400
 STATUS[MethodNotAllowed] = 405
 STATUS[TooManyRequests] = 429
 STATUS[TooManyStreams] = 429
+STATUS[RateLimitExceeded] = 429
+STATUS[TooManyAttempts] = 429
+STATUS[NotJson] = 415
 
 
 def status_of(error: errors.FelixError) -> int:

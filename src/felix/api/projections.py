@@ -97,7 +97,9 @@ def _only(body: Any, name: str, type_: type) -> Any:
     return value
 
 
-def _add(path: str, endpoint: Endpoint, example: Any, *, status: int = 200, body: dict[str, Any] | None = None) -> None:
+def _add(
+    path: str, action: str, endpoint: Endpoint, example: Any, *, status: int = 200, body: dict[str, Any] | None = None
+) -> None:
     told = (endpoint.__doc__ or "").strip()
     extra: dict[str, Any] = {"responses": documents.responses(status, example, 403, 404)}
     if body is not None:
@@ -116,7 +118,7 @@ def _add(path: str, endpoint: Endpoint, example: Any, *, status: int = 200, body
         summary=told.splitlines()[0],
         description=told + "\n\nFounder only.",
         response_class=Response,
-        openapi_extra=extra,
+        openapi_extra=documents.does(action) | extra,
     )
 
 
@@ -125,10 +127,11 @@ def _body(name: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
     return {"schema": described, "example": {name: example}}
 
 
-_add("/v1/projections", list_projections, examples.PROJECTIONS)
-_add(ONE, show_projection, examples.PROJECTION)
+_add("/v1/projections", "projections.read", list_projections, examples.PROJECTIONS)
+_add(ONE, "projections.read", show_projection, examples.PROJECTION)
 _add(
     f"{ONE}/rebuild",
+    "projections.rebuild",
     rebuild_projection,
     examples.PROJECTION_REBUILDING,
     status=202,
@@ -136,6 +139,7 @@ _add(
 )
 _add(
     f"{ONE}/retry",
+    "projections.retry",
     retry_projection,
     {"projection": "balances", "tried_again": 0},
     body=_body("tenant_id", {"type": ["string", "null"], "format": "uuid"}, None),

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from felix.api.http import missing, services
+from felix.api.http import missing, read_position, services
 from felix.domain.errors import Invalid
 from felix.domain.ledger.token_account import TokenAccount
 from felix.projections import past_balances
-from felix.projections.freshness import wait_until
+from felix.projections.freshness import wait_for_own
 from felix.projections.history import aggregate_at
 from felix.projections.tenant_tx import Row, TenantTx
 
@@ -41,31 +41,30 @@ def past_moment(request: Request) -> datetime | None:
     return as_of if as_of is not None and as_of <= datetime.now(UTC) else None
 
 
-def position_in(request: Request, name: str, partition: int) -> int | None:
-    """A position ``<partition>:<position>``, or the bare number, from the query string. Raises ``Invalid``."""
+def position_in(request: Request, name: str, tenant_id: UUID) -> int | None:
+    """A position ``<tenant>:<tenant_sequence>``, or the bare number, from the query string. Raises ``Invalid``."""
     given = request.query_params.get(name)
     if not given:
         return None
-    named, colon, position = given.partition(":")
-    number = position if colon else named
-    if number.isdecimal() and number.isascii() and len(number) < 19 and (not colon or named == str(partition)):
-        return int(number)
+    named, tenant_sequence = read_position(given if ":" in given else f"{tenant_id}:{given}") or (None, 0)
+    if named == tenant_id:
+        return tenant_sequence
     raise Invalid(
-        f"{name} is not a position of this tenant's partition, like {partition}:1234.",
-        errors=[{"pointer": f"?{name}", "rule": "position", "detail": f"{partition}:<position>"}],
+        f"{name} is not a position in this tenant's log, like {tenant_id}:17.",
+        errors=[{"pointer": f"?{name}", "rule": "position", "detail": f"{tenant_id}:<tenant_sequence>"}],
     )
 
 
 async def account_at_position(request: Request, tenant_id: UUID, partition: int, account_id: str) -> dict[str, Any]:
     """The whole account at ``?at_position=``, with its lots, holds, caps and adjustments."""
-    position = position_in(request, "at_position", partition)
+    position = position_in(request, "at_position", tenant_id)
     if "as_of" in request.query_params:
         raise Invalid(
             "Give at_position or as_of, not both.",
             errors=[{"pointer": "?as_of", "rule": "exclusive", "detail": "at_position is given"}],
         )
     async with services(request).reads.tenant(tenant_id, partition) as tx:
-        account = await aggregate_at(tx, TokenAccount, account_id, position=position)
+        account = await aggregate_at(tx, TokenAccount, account_id, tenant_sequence=position)
     if account is None:
         raise missing("account_id", account_id)
     return account.describe(account.modified_on)
@@ -78,9 +77,9 @@ async def past_accounts(
     found = services(request)
     async with found.reads.tenant(tenant_id, partition) as tx:
         rows = await question(tx)
-    last = max((row["position"] for row in rows), default=0)
-    await wait_until(found.reads, "token_transactions", partition, last, timeout_s=found.read_timeout_s)
+    last = max((row["tenant_sequence"] for row in rows), default=0)
+    await wait_for_own(found.reads, "token_transactions", tenant_id, partition, last, timeout_s=found.read_timeout_s)
     async with found.reads.tenant(tenant_id, partition) as tx:
         for row in rows:
-            row["consumed_mtok"] = await past_balances.consumed_mtok(tx, row["account_id"], row["position"])
+            row["consumed_mtok"] = await past_balances.consumed_mtok(tx, row["account_id"], row["tenant_sequence"])
     return rows

@@ -1,4 +1,5 @@
-"""A lane performs the commands of one partition: everything that is waiting, in one transaction, in arrival order.
+"""A lane performs the commands of one partition: everything that is waiting, in one transaction, the tenants in turn
+and the commands of each in the order of their arrival.
 
 While a commit is under way the next batch gathers, so batching grows with load and costs nothing when idle. One
 thread a lane; several processes on the same partition take turns at its head and drop what they remembered when it
@@ -11,15 +12,17 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from felix.application.batch_measures import count_batch
 from felix.application.outcome import DETERMINISTIC, Outcome, conflicting_fields, record_of
+from felix.application.turns import Turns
 from felix.application.unit_of_work import Handler, not_found
 from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEvent, stream_name
 from felix.domain.errors import (
@@ -45,6 +48,8 @@ MAX_BATCH_COMMANDS = 512
 MAX_BATCH_WEIGHT = 4_000
 #: Commands that may wait in one lane; beyond, callers are told to come back.
 MAX_WAITING = 10_000
+#: Of these one tenant may have so many, so that there is always room for the others.
+MAX_WAITING_OF_A_TENANT = 5_000
 #: Aggregates a lane keeps in memory; the oldest quarter goes when there are more.
 MAX_REMEMBERED = 20_000
 #: Events after the last snapshot at which a new one is stored: at about 15 µs an event, 15 ms of replay.
@@ -85,8 +90,10 @@ class Lane:
         self._log = partition_log
         self._committed = committed
         self._queue: SimpleQueue[Submission | None] = SimpleQueue()
-        self._held_back: Submission | None = None
+        self._turns: Turns[Submission] = Turns()
+        self._ending = False
         self._running: set[tuple[UUID, str]] = set()
+        self._running_of: Counter[UUID] = Counter()
         self._guard = threading.Lock()
         self._closed = False
         self._remembered: dict[str, FelixAggregate] = {}
@@ -105,9 +112,10 @@ class Lane:
                 raise Unavailable("Felix is shutting down; the same key can be used again.", retry_after_s=2)
             if key in self._running:
                 raise CommandInProgress(retry_after_s=1)
-            if len(self._running) >= MAX_WAITING:
+            if len(self._running) >= MAX_WAITING or self._running_of[key[0]] >= MAX_WAITING_OF_A_TENANT:
                 raise TooManyRequests(retry_after_s=1)
             self._running.add(key)
+            self._running_of[key[0]] += 1
             self._queue.put(submission)
 
     def close(self) -> None:
@@ -138,10 +146,13 @@ class Lane:
             # Only something that nobody foresaw gets here with work left: whoever waits is told, nobody hangs.
             with self._guard:
                 self._closed = True
-            while (left := self._held_back or self._next()) is not None:
-                self._held_back = None
-                left.answer = Unavailable("This lane has stopped; the same key can be used again.", retry_after_s=1)
-                self._answer([left])
+            self._take_in()
+            while left := self._turns.take(MAX_BATCH_COMMANDS, MAX_BATCH_WEIGHT):
+                for submission in left:
+                    submission.answer = Unavailable(
+                        "This lane has stopped; the same key can be used again.", retry_after_s=1
+                    )
+                self._answer(left)
             self._log.close()
 
     def _run_batch(self, batch: list[Submission]) -> None:
@@ -164,35 +175,28 @@ class Lane:
             self._answer(batch)
             count_batch(self.partition, batch, begun_ns, self._decided_ns)
 
-    def _next(self) -> Submission | None:
-        try:
-            return self._queue.get_nowait()
-        except Empty:
-            return None
-
     def _gather(self) -> list[Submission] | None:
-        first, self._held_back = self._held_back or self._queue.get(), None
-        if first is None:
-            return None
-        batch, weight = [first], first.weight
-        while len(batch) < MAX_BATCH_COMMANDS:
-            if self._queue.empty():
-                break
-            following = self._queue.get_nowait()
-            if following is None:
-                self._queue.put(None)
-                break
-            if weight + following.weight > MAX_BATCH_WEIGHT:
-                self._held_back = following
-                break
-            batch.append(following)
-            weight += following.weight
-        return batch
+        self._take_in(wait=not self._turns and not self._ending)
+        return self._turns.take(MAX_BATCH_COMMANDS, MAX_BATCH_WEIGHT) or None
+
+    def _take_in(self, *, wait: bool = False) -> None:
+        """Let everything that has arrived take its turn; ``wait`` until something has."""
+        while wait or not self._queue.empty():
+            arrived, wait = self._queue.get(), False
+            if arrived is None:
+                # Nothing is put behind it.
+                self._ending = True
+            else:
+                self._turns.add(arrived)
 
     def _answer(self, batch: list[Submission]) -> None:
         with self._guard:
             for submission in batch:
-                self._running.discard((submission.context.tenant_id, submission.context.command_key))
+                tenant_id = submission.context.tenant_id
+                self._running.discard((tenant_id, submission.context.command_key))
+                self._running_of[tenant_id] -= 1
+            if not self._running:
+                self._running_of.clear()
         loops: dict[asyncio.AbstractEventLoop, list[Submission]] = {}
         for submission in batch:
             if submission.loop is None:
@@ -223,7 +227,11 @@ class Lane:
 
     def _perform(self, batch: list[Submission]) -> None:
         known = self._open([(s.context.tenant_id, s.context.command_key) for s in batch])
-        work = _Batch(self._log, self._head, self._remembered, self._snapshots)
+        tenants = {s.context.tenant_id for s in batch}
+        if missing := tenants - self._sequences.keys():
+            self._sequences.update(self._log.last_tenant_sequences(list(missing)))
+        sequences = {tenant_id: self._sequences[tenant_id] for tenant_id in tenants}
+        work = _Batch(self._log, self._head, sequences, self._remembered, self._snapshots)
         outcomes: list[CommandOutcome] = []
         for submission in batch:
             earlier = known.get((submission.context.tenant_id, submission.context.command_key))
@@ -236,9 +244,6 @@ class Lane:
         if not outcomes:
             self._log.rollback()
             return
-        missing = {event.tenant_id for event in work.events} - self._sequences.keys()
-        if missing:
-            self._sequences.update(self._log.last_tenant_sequences(list(missing)))
         due = work.due_snapshots(SNAPSHOT_EVERY)
         self._decided_ns = time.perf_counter_ns()
         self._head = self._log.commit(work.events, self._sequences, outcomes, due)
@@ -257,12 +262,19 @@ class _Batch:
     """The commands of one transaction, decided one after the other against the same memory."""
 
     def __init__(
-        self, partition_log: PartitionLog, head: int, remembered: dict[str, FelixAggregate], snapshots: dict[str, int]
+        self,
+        partition_log: PartitionLog,
+        head: int,
+        sequences: dict[UUID, int],
+        remembered: dict[str, FelixAggregate],
+        snapshots: dict[str, int],
     ) -> None:
+        """``sequences`` are the last ``tenant_sequence`` of every tenant of the batch; they are moved on."""
         self.events: list[NewEvent] = []
         self.partition = partition_log.partition
         self._log = partition_log
         self._head = head
+        self._sequences = sequences
         self._remembered = remembered
         self._snapshots = snapshots
         self._changed: dict[str, FelixAggregate] = {}
@@ -304,13 +316,18 @@ class _Batch:
             submission.answer = DefectFound()
             self._take_back(unit, before)
             return None
-        first = last = None
-        if len(self.events) > before:
+        first = last = last_own = None
+        if (added := len(self.events) - before) > 0:
             first, last = self._head + before + 1, self._head + len(self.events)
-        submission.answer = Outcome(error is None, body, self.partition, first, last, unit.metadata)
+            self._sequences[context.tenant_id] += added
+            last_own = self._sequences[context.tenant_id]
+        submission.answer = Outcome(
+            error is None, body, context.tenant_id, self.partition, first, last, last_own, unit.metadata
+        )
         return CommandOutcome(
             context.tenant_id, context.command_key, submission.command.command_name, context.actor, error is None,
             first, last, context.at, submission.fingerprint, body, unit.metadata, submission.command.why,
+            last_own,
         )  # fmt: skip
 
     def _take_back(self, unit: _Unit, before: int) -> None:
@@ -466,9 +483,11 @@ def _replay(submission: Submission, earlier: Remembered, partition: int) -> Outc
     return Outcome(
         earlier.accepted,
         earlier.outcome,
+        submission.context.tenant_id,
         partition,
         earlier.first_position,
         earlier.last_position,
+        earlier.last_tenant_sequence,
         earlier.metadata,
         replayed=True,
     )

@@ -27,9 +27,11 @@ class Outcome:
 
     accepted: bool
     body: bytes
+    tenant_id: UUID
     partition: int
     first_position: int | None
     last_position: int | None
+    last_tenant_sequence: int | None
     metadata: bytes = b"{}"
     replayed: bool = False
 
@@ -54,7 +56,12 @@ class Outcome:
 
     @property
     def position(self) -> str | None:
-        """``<partition>:<position>`` of the command's last event: wait for it to read your own write."""
+        """``<tenant>:<tenant_sequence>`` of the command's last event: wait for it to read your own write."""
+        return None if self.last_tenant_sequence is None else f"{self.tenant_id}:{self.last_tenant_sequence}"
+
+    @property
+    def log_position(self) -> str | None:
+        """``<partition>:<position>`` of the same event. It tells how much others write: for operators only."""
         return None if self.last_position is None else f"{self.partition}:{self.last_position}"
 
 

@@ -1,4 +1,4 @@
-"""``felix audit``: every command, accepted or refused: who, why, and what became of it."""
+"""``felix audit``: every command, accepted or refused: who, why, and what became of it; and what staff read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from felix.cli.session import open_session
 if TYPE_CHECKING:
     from felix.projections.tenant_tx import TenantTx
 
-app = App(name="audit", help="Show who asked for what, why, and what became of it.")
+app = App(name="audit", help="Show who asked for what, why, and what became of it; and what staff read.")
 
 COLUMNS = (
     "partition", "sequence", "recorded_at", "actor", "on_behalf_of", "type", "command_key", "accepted", "code",
-    "detail", "reason", "correlation_id", "causation_id", "first_position", "last_position",
+    "detail", "reason", "correlation_id", "causation_id", "first_tenant_sequence", "last_tenant_sequence",
 )  # fmt: skip
 #: A cell that begins with one of these is a formula to a spreadsheet, and callers choose their own words.
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -124,6 +124,51 @@ def export(
     if file is not None:
         document = {"file": str(file), "commands": written}
         print_json(document) if reading.json else print_facts(document)
+
+
+@app.command
+def reads(
+    *,
+    actor: str | None = None,
+    kind: Literal["read", "impersonation_began", "impersonation_ended"] | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    limit: int = 20,
+    before: int | None = None,
+    reading: Reading | None = None,
+) -> None:
+    """List what staff read of a client over HTTP, newest first: auditors, founders, and who looked with whose eyes.
+
+    Parameters
+    ----------
+    actor
+        Only what this one read, such as auditor:usr_0192…
+    kind
+        Only reads, or only where an impersonation began or ended.
+    since
+        From this moment on, such as 2026-01-31 or 2026-01-31T12:00+01:00.
+    until
+        Before this moment.
+    limit
+        How many.
+    before
+        Go on from this sequence: the last one of the page before.
+    """
+    from felix.projections import access_log
+
+    reading = reading or Reading()
+    with open_session() as session:
+        place = session.tenant(reading.tenant)
+        rows = session.ask(
+            place,
+            lambda tx: access_log.reads(tx, before, limit, actor=actor, kind=kind, since=since, until=until),
+        )
+    if reading.json:
+        print_json(rows)
+        return
+    headings = {"recorded_at": "at", "actor": "actor", "on_behalf_of": "as", "action": "action", "what": "what"}
+    headings |= {"rows": "rows", "tenant_sequence": "sequence"}
+    print_table(rows, headings, empty="Nobody of the staff has read anything of this client.")
 
 
 @contextmanager

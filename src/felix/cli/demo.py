@@ -5,8 +5,10 @@ Everything here has a fixed id or key, so making it again changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -51,7 +53,7 @@ MODULES = {"emails.sent": 50, "orders.synced": 20}
 
 @dataclass(frozen=True)
 class DemoClient:
-    """A synthetic client, its key and its account."""
+    """A synthetic client, its key and its account, and the person who owns it."""
 
     slug: str
     name: str
@@ -59,6 +61,8 @@ class DemoClient:
     key: str
     account_id: str
     available_mtok: int
+    owner_email: str
+    owner_password: str
 
 
 def demo(*, showing: Showing | None = None) -> None:
@@ -100,6 +104,7 @@ def show(clients: list[DemoClient], url: str) -> None:
     print("Synthetic clients:\n")
     for client in clients:
         print(f"  {client.slug:<16} {client.key}  {tokens(client.available_mtok):>10} tokens")
+        print(f"  {'':<16} {client.owner_email}, password {client.owner_password}")
         print(f'    curl -s {url}/v1/token-accounts/{client.account_id} -H "Authorization: Bearer {client.key}"\n')
 
 
@@ -117,12 +122,11 @@ def _keep(data_dir: Path, clients: list[DemoClient]) -> None:
 
 
 def _seed_client(session: Session, data_dir: Path, slug: str, name: str, bought_tokens: int) -> DemoClient:
-    from felix import bootstrap
+    from felix.application.api_keys import make_key
     from felix.domain.ledger.messages import GrantTokens, OpenTokenAccount
     from felix.domain.ledger.token_account import TokenAccount
     from felix.domain.metering.messages import DefineMeter
     from felix.domain.tenancy.tenant import OnboardTenant
-    from felix.eventstore.api_keys import create_key
     from felix.projections.history import aggregate_at
 
     place = session.directory.pin(uuid5(DEMO, slug), slug, name)
@@ -143,10 +147,44 @@ def _seed_client(session: Session, data_dir: Path, slug: str, name: str, bought_
     account = session.ask(place, lambda tx: aggregate_at(tx, TokenAccount, account_id))
     key = known_clients(data_dir).get(slug, {}).get("key")
     if key is None:
-        with bootstrap.connect_owner(session.endpoints) as owner:
-            key, _ = create_key(owner, "service", place.tenant_id, "demo")
+        key, _ = make_key(session.performer, place.tenant_id, "demo", actor="system:demo")
+    email = f"owner@{slug}.example"
+    password = _seed_owner(session, place, email, name)
     available_mtok = account.balance["available_mtok"] if account else 0
-    return DemoClient(slug, name, str(place.tenant_id), key, account_id, available_mtok)
+    return DemoClient(slug, name, str(place.tenant_id), key, account_id, available_mtok, email, password)
+
+
+def _seed_owner(session: Session, place: TenantPlace, email: str, called: str) -> str:
+    """The person who owns a client, invited and accepted, and their password.
+
+    It follows from the root key, so it is the same whenever it is asked for and nobody else's.
+    """
+    from felix import bootstrap
+    from felix.adapters.passwords import Argon2Passwords
+    from felix.application.identity import Invited
+    from felix.domain.identity.invitation import SendInvitation
+
+    acting = Acting(actor="system:demo", key="demo-owner")
+    sent = session.invitation(place.tenant_id, called, email, acting, by_mail=False)
+    command = SendInvitation(
+        role="client_owner", invitation_id=sent.invitation_id, email_commitment=sent.email_commitment
+    )
+    session.send(place, command, acting, enclosed=sent.enclosed)
+    invited = Invited(place.tenant_id, place.partition, sent.invitation_id, email)
+    root_keys = bootstrap.root_keys(session.settings)
+    password = urlsafe_b64encode(root_keys.index("demo-password", email))[:20].decode()
+    passwords = Argon2Passwords()
+    try:
+        password_hash = asyncio.run(passwords.accept(password, (email,)))
+    finally:
+        passwords.close()
+    vault = bootstrap.open_vault(session.settings)()
+    for step in (
+        invited.registration(vault, root_keys, f"Owner of {called}", password_hash),
+        invited.acceptance(invited.user_id),
+    ):
+        _ = session.performer.perform_blocking(*step).result
+    return password
 
 
 def _once(session: Session, place: TenantPlace, what: str, command: Command) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,6 +136,8 @@ class Installation:
             partitions=settings.partitions,
             backup_password=self._kept_secret(workspace.backup_password_file.name) if addresses.postgres else None,
         )
+        if addresses.postgres:
+            bootstrap.erasure_key(settings).make()
         if applied:
             self._say(f"{len(applied)} migrations were applied")
         self._make_root_key()
@@ -283,13 +285,14 @@ class Installation:
             keep_secret(path, new_root_key())
 
     def _make_founder_key(self) -> None:
-        from felix import bootstrap
-        from felix.eventstore.api_keys import create_key
+        from felix.application.api_keys import make_key
+        from felix.cli.session import Session
+        from felix.domain.identity.roles import PLATFORM
 
         path = self.data_dir / FOUNDER_KEY_FILE
         if not path.exists():
-            with bootstrap.connect_owner(self.endpoints) as owner:
-                key, _ = create_key(owner, "founder", None, "made by the first `felix up`")
+            with closing(Session(self.endpoints, self.settings)) as session:
+                key, _ = make_key(session.performer, PLATFORM, "made by the first `felix up`", role="founder")
             keep_secret(path, key)
             self.founder_key_is_new = True
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: Whole numbers that name something and count nothing.
 NAMES = frozenset(
-    {"last_position", "pid", "position", "version", "partition", "priority", "sequence", "tenant_sequence"}
+    {"last_tenant_sequence", "pid", "position", "version", "partition", "priority", "sequence", "tenant_sequence"}
 )
 #: Wide enough that a table is not cut when it goes into a file or another program.
 WIDTH_OF_PIPES = 240

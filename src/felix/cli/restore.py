@@ -143,6 +143,7 @@ def _restore(
     settings: Settings, plan: Plan, programs: Programs, into: Path | None, keys: Path | None, step: Callable[..., None]
 ) -> tuple[dict[str, Any], Examination]:
     from felix.cli.restored import examine
+    from felix.embedded.backup_store import ERASURE_KEY_FILE
     from felix.embedded.placement import check_empty, held, put_in_place
     from felix.embedded.restore import restore
 
@@ -155,7 +156,7 @@ def _restore(
         restored = restore(plan, programs, scratch, keys=keys or own_keys, progress=step)
         answered_s = time.monotonic() - began_at
         try:
-            examined = examine(restored.address, settings, step)
+            examined = examine(restored.address, settings, step, erasure_key=scratch / ERASURE_KEY_FILE)
         finally:
             restored.postgres.stop()
         aside = None
@@ -170,6 +171,7 @@ def _restore(
         "last_commit_at": restored.last_commit_at or plan.backup.stopped_at,
         "last_event_at": examined.last_event_at,
         "events": examined.events,
+        "erased_again": examined.erased_again,
         "partitions": {each.partition: each.events for each in examined.rows},
         "consistent": examined.consistent,
         "violations": [f"{each.place} {each.check}: {each.detail}" for each in examined.report.violations],
@@ -208,6 +210,7 @@ def _print(told: dict[str, Any], examined: Examination) -> None:
             "last event": moment(told["last_event_at"]),
             "last commit": moment(told["last_commit_at"]),
             "took": f"{told['took_s']:.1f} s",
+            **({"erased again": told["erased_again"]} if told["erased_again"] else {}),
         }
     )
     for each in examined.rows:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from felix.cli.errors import NotReady
@@ -27,6 +28,7 @@ class Examination:
 
     rows: list[PartitionRows]
     report: Report
+    erased_again: int = 0
 
     @property
     def consistent(self) -> bool:
@@ -44,14 +46,22 @@ class Examination:
         return max((each.last_event_at for each in self.rows if each.last_event_at), default=None)
 
 
-def examine(address: PostgresAddress, settings: Settings, step: Callable[[str, int, int], None]) -> Examination:
+def examine(
+    address: PostgresAddress,
+    settings: Settings,
+    step: Callable[[str, int, int], None],
+    *,
+    erasure_key: Path | None = None,
+) -> Examination:
     """Count the rows, bring schema and read models up to date as `felix up` would, and audit the whole log.
 
-    Raises NotReady when the read models do not catch up.
+    Who was erased after the moment, as the `erasure_key` knows, is erased again before anybody can ask. Raises NotReady
+    when the read models do not catch up.
     """
     from felix import bootstrap
     from felix.cli.installation import DATABASE
     from felix.eventstore.connections import connect
+    from felix.eventstore.erasure_key import ErasureKeyFile
     from felix.eventstore.row_counts import count_rows
 
     endpoints = bootstrap.Endpoints(address.url(DATABASE), None, None)
@@ -60,13 +70,17 @@ def examine(address: PostgresAddress, settings: Settings, step: Callable[[str, i
         rows = count_rows(connection)
     step("bringing the read models up to date", 0, 0)
     bootstrap.bring_up_to_date(endpoints, partitions=settings.partitions)
+    erased_again = 0
+    if erasure_key is not None:
+        step("erasing again who was erased", 0, 0)
+        erased_again = bootstrap.erase_again(endpoints, ErasureKeyFile(erasure_key), partitions=settings.partitions)
     _catch_up(endpoints, [each.partition for each in rows])
     report = bootstrap.verify_ledger(
         endpoints,
         partitions=settings.partitions,
         told=lambda done, total: step("auditing the log", done, total),
     )
-    return Examination(rows, report)
+    return Examination(rows, report, erased_again)
 
 
 def _catch_up(endpoints: Any, partitions: list[int]) -> None:

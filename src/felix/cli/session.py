@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from felix.cli.errors import UsageError
 from felix.cli.options import Acting
@@ -14,6 +15,7 @@ from felix.domain.errors import NotFound
 from felix.settings import Settings
 
 if TYPE_CHECKING:
+    from felix.application.identity import Addressed
     from felix.application.outcome import Outcome
     from felix.application.performer import Performer
     from felix.bootstrap import Endpoints
@@ -100,22 +102,31 @@ class Session:
         with connect(self.endpoints.as_role("felix_founder")) as connection:
             yield connection
 
-    def perform(self, place: TenantPlace, command: Command, acting: Acting) -> dict[str, Any] | None:
+    def perform(
+        self,
+        place: TenantPlace,
+        command: Command,
+        acting: Acting,
+        *,
+        enclosed: Mapping[str, Any] | None = None,
+        shown_once: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any] | None:
         """Perform a command, print what became of it, and answer its result; None for a dry run.
 
-        Raises the refusal of a refused command.
+        ``shown_once`` is printed with it if it happens now, and remembered nowhere. Raises the refusal of a refused
+        command.
         """
         if acting.dry_run:
             self._show_plan(place, command, acting)
             return None
-        outcome = self.send(place, command, acting)
-        result = outcome.result
+        outcome = self.send(place, command, acting, enclosed)
+        result = outcome.result | ({} if outcome.replayed else dict(shown_once or {}))
         if acting.json:
             print_json(
                 {
                     "command": command.command_name,
                     "command_key": acting.key,
-                    "position": outcome.position,
+                    "position": outcome.log_position,
                     "replayed": outcome.replayed,
                     "result": result,
                 }
@@ -125,16 +136,18 @@ class Session:
             for value in result.values():
                 if isinstance(value, dict):
                     flat |= {inner: number for inner, number in value.items() if not isinstance(number, dict)}
-            print_facts(flat | {"position": outcome.position or "nothing changed"})
+            print_facts(flat | {"position": outcome.log_position or "nothing changed"})
             if outcome.replayed:
                 print("This key was used before: nothing happened again.")
         return result
 
-    def send(self, place: TenantPlace, command: Command, acting: Acting) -> Outcome:
+    def send(
+        self, place: TenantPlace, command: Command, acting: Acting, enclosed: Mapping[str, Any] | None = None
+    ) -> Outcome:
         """Perform a command and answer its outcome."""
         from felix.application.performer import new_context
 
-        context = new_context(place.tenant_id, acting.key, acting.actor)
+        context = new_context(place.tenant_id, acting.key, acting.actor, enclosed=enclosed)
         return self.performer.perform_blocking(command, context)
 
     def account_id(self, place: TenantPlace, named: str) -> str:
@@ -156,6 +169,19 @@ class Session:
         if len(found) > 1:
             raise UsageError(f"{len(found)} accounts of {place.slug} are called {named}: {', '.join(found[:5])}")
         return found[0]
+
+    def invitation(
+        self, tenant_id: UUID, called: str, email: str, acting: Acting, *, by_mail: bool = True
+    ) -> Addressed:
+        """An invitation to a tenant, ``called`` so in the mail, under the key of the command."""
+        from pydantic import TypeAdapter
+
+        from felix import bootstrap
+        from felix.domain.identity.email import Email
+
+        address: str = TypeAdapter(Email).validate_python(email)
+        inviter = bootstrap.open_inviter(self.settings)()
+        return inviter.address(tenant_id, called, acting.key, address, by_mail=by_mail)
 
     def close(self) -> None:
         """Give everything back; commands that wait are finished first."""

@@ -36,7 +36,7 @@ def list_streams(
     limit
         How many.
     after
-        Go on from here: the last position of the page before, or the last stream when they are listed by name.
+        Go on from here: the last event of the page before, or the last stream when they are listed by name.
     """
     from felix.projections.stream_heads import streams
 
@@ -50,5 +50,5 @@ def list_streams(
         print_json(rows)
         return
     headings = {"kind": "kind", "id": "id", "events": "events", "last_at": "last at", "last_type": "last event"}
-    headings |= {"last_position": "position"}
+    headings |= {"last_tenant_sequence": "event"}
     print_table(rows, headings, empty="There are no such streams.")

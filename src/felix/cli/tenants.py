@@ -46,8 +46,18 @@ def list_tenants(*, showing: Showing | None = None) -> None:
 
 
 @app.command
-def add(name: str, *, slug: str | None = None, partition: int | None = None, acting: Acting | None = None) -> None:
-    """Take a new client on board.
+def add(
+    name: str,
+    *,
+    slug: str | None = None,
+    partition: int | None = None,
+    owner: str | None = None,
+    account: str | None = None,
+    welcome_mtok: int = 0,
+    modules: str = "",
+    acting: Acting | None = None,
+) -> None:
+    """Take a new client on board, with all that it begins with.
 
     Parameters
     ----------
@@ -57,17 +67,39 @@ def add(name: str, *, slug: str | None = None, partition: int | None = None, act
         Short name for commands and headers: lower-case letters, digits and hyphens. Default: made from the name.
     partition
         Where its log is written, for life. Default: chosen by its id; give a big client its own.
+    owner
+        E-mail address of its first owner, to whom an invitation is sent; its link is printed, too.
+    account
+        Name of its first token account. Default: none, or "Main account" where there is a welcome grant.
+    welcome_mtok
+        Tokens in thousandths that it begins with and need not pay.
+    modules
+        What its apps are made of, separated by commas.
     """
-    from felix.domain.tenancy.tenant import OnboardTenant
+    from felix.domain.tenancy.tenant import NewClient, OnboardTenant
 
     acting = acting or Acting()
-    command = OnboardTenant(slug=slug or slug_of(name), name=name)
+    client = NewClient.model_validate(
+        {"slug": slug or slug_of(name), "name": name, "account_name": account, "welcome_mtok": welcome_mtok}
+        | {"modules": [module.strip() for module in modules.split(",") if module.strip()]}
+    )
+    tenant_id = uuid5(_TENANTS, acting.key)
     with open_session() as session:
-        tenant_id = uuid5(_TENANTS, acting.key)
+        fields = client.model_dump(exclude_defaults=True)
         if acting.dry_run:
-            print_json({"dry_run": True, "command": command.command_name, "fields": command.model_dump()})
+            print_json({"dry_run": True, "command": OnboardTenant.command_name, "fields": fields})
             return
-        session.perform(session.directory.pin(tenant_id, command.slug, name, partition=partition), command, acting)
+        invited = None
+        if owner is not None:
+            invited = session.invitation(tenant_id, name, owner, acting)
+            fields |= {"invitation_id": invited.invitation_id, "email_commitment": invited.email_commitment}
+        session.perform(
+            session.directory.pin(tenant_id, client.slug, name, partition=partition),
+            OnboardTenant(**fields),
+            acting,
+            enclosed=invited.enclosed if invited else None,
+            shown_once={"url": invited.url} if invited else None,
+        )
 
 
 @app.command

@@ -51,7 +51,7 @@ def accounts(*, as_of: Moment | None = None, reading: Reading | None = None) -> 
             return await balances.accounts(tx, "", 10_000, as_of)
         rows = await past_balances.accounts(tx, "", 10_000, as_of)
         for row in rows:
-            row["consumed_mtok"] = await past_balances.consumed_mtok(tx, row["account_id"], row["position"])
+            row["consumed_mtok"] = await past_balances.consumed_mtok(tx, row["account_id"], row["tenant_sequence"])
         return rows
 
     with open_session() as session:
@@ -345,7 +345,7 @@ def transactions(
     limit
         How many lines.
     before
-        Go on from this position: the last one of the page before.
+        Go on from this event: the last one of the page before.
     oldest_first
         Begin with the oldest.
     """
@@ -365,7 +365,7 @@ def transactions(
         print_json(rows)
         return
     headings = {"recorded_at": "at", "type": "what", "amount_mtok": "amount", "balance_mtok": "balance"}
-    headings |= {"actor": "actor", "reason": "reason", "reference": "reference", "position": "position"}
+    headings |= {"actor": "actor", "reason": "reason", "reference": "reference", "tenant_sequence": "event"}
     print_table(rows, headings, empty="Nothing has changed this balance yet.")
 
 

@@ -41,6 +41,8 @@ Text = Annotated[str, AfterValidator(_clean)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_clean)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_clean)]
 Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_clean)]
+#: A password, a code or a token as it is presented: whatever it is, it is not long.
+Presented = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_clean)]
 MeterName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=64)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]

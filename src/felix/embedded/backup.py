@@ -181,6 +181,7 @@ def _keep_keys(live: LivePostgres, store: BackupStore, backup: Backup) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             give_to_owner_of_parent(place / name)
+    store.mirror_erasure_key(live.workspace.data_dir)
 
 
 def _record(path: Path, backup: Backup) -> None:

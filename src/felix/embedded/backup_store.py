@@ -4,11 +4,13 @@ base/<id>/backup.json   what the backup is; written last, so a directory without
 base/<id>/data/         the files of the database, as pg_basebackup wrote them
 archive/                the finished segments of the log
 keys/<id>/              the secrets of the installation, which belong to its owner and not to the servers' account
+keys/erasure-key        the erasure key as it is now: of what it was before, and could read, nothing is kept
 backup.lock             held by whoever makes, removes or restores backups
 
 Everything but `keys` belongs to the service account.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -28,7 +30,10 @@ from felix.embedded.processes import Server, is_alive, processes_in
 
 #: Where the processes can't be listed, what a killed backup left running notices with its next status message.
 REMAINS_END_WITHIN_S = 20.0
-KEY_FILES = ("postgres-password", "role-password", "founder-key", "metrics-token")
+KEY_FILES = ("postgres-password", "role-password", "founder-key", "metrics-token", "root-key")
+
+#: What this key has forgotten stays erased, whichever backup it is in (:mod:`felix.eventstore.erasure_key`).
+ERASURE_KEY_FILE = "erasure-key"
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,27 @@ class BackupStore:
     def keys_of(self, backup: Backup) -> Path:
         """The directory with the secrets that belong to it."""
         return self.keys / backup.id
+
+    @property
+    def erasure_key(self) -> Path:
+        """The one copy of the erasure key."""
+        return self.keys / ERASURE_KEY_FILE
+
+    def mirror_erasure_key(self, data_dir: Path) -> None:
+        """Replace the copy of the erasure key by what the installation has now. Raises OSError."""
+        source, partial = data_dir / ERASURE_KEY_FILE, self.erasure_key.with_suffix(".new")
+        if not source.exists():
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW
+        # One after the other: else a copy of an earlier state could be the one that stays.
+        with os.fdopen(os.open(partial.with_suffix(".lock"), flags, 0o600), "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with os.fdopen(os.open(partial, flags | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(source.read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            give_to_owner_of_parent(partial)
+            partial.replace(self.erasure_key)
 
     def chain(self, backup: Backup) -> list[Backup]:
         """The full backup and every incremental one up to this. Raises BackupDamaged when one is missing."""

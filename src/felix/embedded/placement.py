@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from felix.embedded.archive import stop_archiving
-from felix.embedded.backup_store import KEY_FILES
+from felix.embedded.backup_store import ERASURE_KEY_FILE, KEY_FILES
 from felix.embedded.cluster import ASIDE, Cluster
 from felix.embedded.errors import DataDirUnusable, DirectoryInUse
 from felix.embedded.processes import Server, processes_in
@@ -87,7 +87,7 @@ def put_in_place(scratch: Path, directory: Path) -> Path | None:
             if (directory / name).exists():
                 (directory / name).rename(aside / name)
     (scratch / "pgdata").rename(directory / "pgdata")
-    for name in KEY_FILES:
+    for name in (*KEY_FILES, ERASURE_KEY_FILE):
         if (scratch / name).exists() and not (directory / name).exists():
             (scratch / name).rename(directory / name)
     stop_archiving(directory)

@@ -9,14 +9,14 @@ import re
 import shlex
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from felix.embedded.archive import last_commit, segment_name, segment_of, segments_in
 from felix.embedded.backup import verify_backup
-from felix.embedded.backup_store import KEY_FILES, Backup, BackupStore, lsn
+from felix.embedded.backup_store import ERASURE_KEY_FILE, KEY_FILES, Backup, BackupStore, lsn
 from felix.embedded.errors import (
     BackupDamaged,
     BackupFailed,
@@ -201,6 +201,7 @@ def _lay_out(plan: Plan, programs: Programs, scratch: Path, keys: Path, progress
     if programs.account.switch:
         os.chown(place, programs.account.uid, programs.account.gid)
     copy_keys(keys, scratch)
+    copy_erasure_key((keys / ERASURE_KEY_FILE, plan.store.erasure_key, keys.parent / ERASURE_KEY_FILE), scratch)
     progress("copying the files", 0, 0)
     said = programs.ask(
         "pg_combinebackup",
@@ -228,6 +229,15 @@ def copy_keys(source: Path, target: Path) -> None:
             f"{source / 'postgres-password'} is missing, without which nobody can sign in to the database",
             "Put the keys back where they were copied from, or name their directory: --keys DIR",
         )
+
+
+def copy_erasure_key(places: Sequence[Path], target: Path) -> None:
+    """Copy the erasure key from the first place that has it; what it has forgotten is in no other copy to be wanted."""
+    for place in places:
+        if place.exists():
+            (target / ERASURE_KEY_FILE).touch(mode=0o600)
+            (target / ERASURE_KEY_FILE).write_bytes(place.read_bytes())
+            return
 
 
 def _settings(plan: Plan) -> dict[str, str]:

@@ -7,9 +7,7 @@ the state it comes from, so of two who try one succeeds. Times are the database'
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -19,7 +17,9 @@ import psycopg
 from psycopg.rows import class_row
 
 from felix.domain.errors import Refused, Unavailable
+from felix.eventstore.kept_connections import KeptConnections
 from felix.eventstore.mapper import canonical_json
+from felix.eventstore.side_statements import SideStatement
 
 #: The work of the platform itself lives here and belongs to no tenant.
 PLATFORM_PARTITION = 0
@@ -180,16 +180,22 @@ class Job:
 def insert_jobs(connection: psycopg.Connection[Any], jobs: Sequence[NewJob]) -> int:
     """Add jobs in the caller's transaction; those that are there already stay as they are. How many are new."""
     once = {(job.partition, job.job_id): job for job in reversed(jobs)}
-    rows = [
-        (
-            partition, job_id, job.tenant_id, job.kind, canonical_json(dict(job.payload)).decode(), job.due_at,
-            job.max_attempts, job.origin, job.correlation_id, job.causation_id,
-        )
-        for (partition, job_id), job in sorted(once.items())
-    ]  # fmt: skip
+    rows = [_row(job) for _, job in sorted(once.items())]
     if not rows:
         return 0
     return connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)], prepare=True).rowcount
+
+
+def _row(job: NewJob) -> tuple[Any, ...]:
+    return (
+        job.partition, job.job_id, job.tenant_id, job.kind, canonical_json(dict(job.payload)).decode(), job.due_at,
+        job.max_attempts, job.origin, job.correlation_id, job.causation_id,
+    )  # fmt: skip
+
+
+def asked_beside(job: NewJob) -> SideStatement:
+    """Ask for a job in the transaction of a command's events."""
+    return SideStatement(_INSERT, [[value] for value in _row(job)])
 
 
 class JobBook:
@@ -200,10 +206,7 @@ class JobBook:
     """
 
     def __init__(self, connect: Callable[[], psycopg.Connection[Any]]) -> None:
-        self._connect = connect
-        self._idle: list[psycopg.Connection[Any]] = []
-        self._closed = False
-        self._guard = threading.Lock()
+        self._connections = KeptConnections(connect, "The jobs")
 
     def add(self, jobs: Sequence[NewJob]) -> int:
         """Ask for jobs; how many were not asked for before."""
@@ -277,14 +280,7 @@ class JobBook:
 
     def close(self) -> None:
         """Give the connections back. Who is late can still say what became of a job, on a connection of its own."""
-        self._closed = True
-        self._forget_idle()
-
-    def _forget_idle(self) -> None:
-        with self._guard:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._connections.close()
 
     def _settle(self, query: str, key: JobKey, actor: str, sentence: str) -> None:
         if not self._change(query, actor, *key):
@@ -294,32 +290,7 @@ class JobBook:
         return self._call(lambda c: c.execute(query.encode(), parameters, prepare=True).rowcount) == 1
 
     def _call(self, asked: Callable[[psycopg.Connection[Any]], T]) -> T:
-        for last in (False, True):
-            try:
-                with self._borrowed() as connection:
-                    return asked(connection)
-            except psycopg.OperationalError as error:
-                if last:
-                    raise Unavailable("The jobs can't be reached right now.", sqlstate=error.sqlstate or "") from error
-                self._forget_idle()  # what is idle died with it
-        raise AssertionError("the loop above returns or raises")
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[psycopg.Connection[Any]]:
-        with self._guard:
-            connection = self._idle.pop() if self._idle else None
-        connection = connection or self._connect()
-        try:
-            yield connection
-        except psycopg.OperationalError:
-            connection.close()
-            raise
-        finally:
-            if self._closed:
-                connection.close()
-            elif not connection.closed:
-                with self._guard:
-                    self._idle.append(connection)
+        return self._connections.call(asked)
 
 
 class ScheduleBook:

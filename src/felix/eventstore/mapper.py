@@ -148,7 +148,7 @@ class RecordedCommand:
     """One command of the feed, accepted or refused. ``position`` is its place there; its events have others.
 
     ``outcome`` is canonical JSON: the result, or the record of the refusal. ``reason`` is why it was given, where it
-    takes a reason.
+    takes a reason. ``last_tenant_sequence`` is that of its last event.
     """
 
     partition: int
@@ -164,6 +164,7 @@ class RecordedCommand:
     metadata: Mapping[str, str]
     reason: str | None
     outcome: bytes
+    last_tenant_sequence: int | None
     _result: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
@@ -172,6 +173,13 @@ class RecordedCommand:
         if self._result is None:
             self._result = orjson.loads(self.outcome)
         return self._result
+
+    @property
+    def first_tenant_sequence(self) -> int | None:
+        """The ``tenant_sequence`` of its first event: a command's events follow each other."""
+        if self.last_tenant_sequence is None or self.first_position is None or self.last_position is None:
+            return None
+        return self.last_tenant_sequence - (self.last_position - self.first_position)
 
     @property
     def code(self) -> str | None:

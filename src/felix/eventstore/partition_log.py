@@ -40,7 +40,8 @@ _HEAD = Statement(
 _KNOWN = Statement(
     b"known",
     b"select c.* from unnest($2::uuid[], $3::text[]) as k (tenant_id, command_key) cross join lateral ("
-    b"select tenant_id, command_key, accepted, first_position, last_position, fingerprint, outcome, metadata"
+    b"select tenant_id, command_key, accepted, first_position, last_position, fingerprint, outcome, metadata,"
+    b" last_tenant_sequence"
     b" from felix.commands where partition = $1::int and tenant_id = k.tenant_id and command_key = k.command_key"
     b" limit 1) c",
 )
@@ -62,7 +63,8 @@ _INSERT_COMMANDS = Statement(
     b"insert_commands",
     f"insert into felix.commands ({rows.COMMAND_COLUMNS})"  # noqa: S608 constants; values are parameters
     " select $1::int, * from unnest($2::bigint[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::boolean[],"
-    " $8::bigint[], $9::bigint[], $10::timestamptz[], $11::bytea[], $12::bytea[], $13::json[], $14::text[])".encode(),
+    " $8::bigint[], $9::bigint[], $10::timestamptz[], $11::bytea[], $12::bytea[], $13::json[], $14::text[],"
+    " $15::bigint[])".encode(),
 )
 _INSERT_SNAPSHOT = (
     "insert into felix.snapshots (partition, tenant_id, stream, version, type, created_on, modified_on, state)"
@@ -107,6 +109,8 @@ class CommandOutcome:
     outcome: bytes
     metadata: bytes
     reason: str | None = None
+    #: The ``tenant_sequence`` of its last event.
+    last_tenant_sequence: int | None = None
 
 
 @dataclass(slots=True)
@@ -119,6 +123,7 @@ class Remembered:
     fingerprint: bytes
     outcome: bytes
     metadata: bytes
+    last_tenant_sequence: int | None
 
 
 class PartitionLog:
@@ -382,6 +387,7 @@ class PartitionLog:
             rows.command_row(
                 self.partition, sequence, o.tenant_id, o.command_key, o.type, o.actor, o.accepted, o.first_position,
                 o.last_position, rows.micros(o.recorded_at), o.fingerprint, o.outcome, o.metadata, o.reason,
+                o.last_tenant_sequence,
             )
             for sequence, o in enumerate(outcomes, self._commands + 1)
         ]  # fmt: skip
@@ -402,6 +408,7 @@ class PartitionLog:
             rows.array(rows.BYTEA, [o.outcome for o in outcomes]),
             rows.array(rows.JSON, [o.metadata for o in outcomes]),
             rows.array(rows.TEXT, [None if o.reason is None else o.reason.encode() for o in outcomes]),
+            rows.array(rows.BIGINT, [_position(o.last_tenant_sequence) for o in outcomes]),
         )
 
 
@@ -411,8 +418,8 @@ def _position(position: int | None) -> bytes | None:
 
 def _remembered(found: pq.abc.PGresult) -> Iterator[tuple[tuple[UUID, str], Remembered]]:
     for row in range(found.ntuples):
-        tenant, key, accepted, first, last, fingerprint, outcome, metadata = (
-            found.get_value(row, n) or b"" for n in range(8)
+        tenant, key, accepted, first, last, fingerprint, outcome, metadata, last_own = (
+            found.get_value(row, n) or b"" for n in range(9)
         )
         yield (
             (UUID(bytes=tenant), key.decode()),
@@ -423,5 +430,6 @@ def _remembered(found: pq.abc.PGresult) -> Iterator[tuple[tuple[UUID, str], Reme
                 fingerprint=fingerprint,
                 outcome=outcome,
                 metadata=metadata,
+                last_tenant_sequence=int.from_bytes(last_own, "big") if last_own else None,
             ),
         )

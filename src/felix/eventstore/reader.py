@@ -29,7 +29,7 @@ _STREAM = _SELECT + " and stream = %s and version > %s order by version limit %s
 #: The columns of a :class:`RecordedCommand`, in its order.
 COMMAND_COLUMNS = (
     "partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position, recorded_at,"
-    " metadata::text, reason, outcome"
+    " metadata::text, reason, outcome, last_tenant_sequence"
 )
 _COMMANDS = (
     f"select {COMMAND_COLUMNS} from felix.commands"  # noqa: S608 constants
@@ -107,10 +107,10 @@ def recorded_commands(rows: Iterable[tuple[Any, ...]]) -> list[RecordedCommand]:
     return [
         RecordedCommand(
             partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
-            loads(metadata), reason, outcome,
+            loads(metadata), reason, outcome, last_own,
         )
         for (
             partition, sequence, tenant_id, command_key, type_, actor, accepted, first, last, recorded_at,
-            metadata, reason, outcome,
+            metadata, reason, outcome, last_own,
         ) in rows
     ]  # fmt: skip

@@ -33,7 +33,7 @@ _event_head = struct.Struct(">hiiiqi16siqiqiqi16si").pack
 
 COMMAND_COLUMNS = (
     "partition, sequence, tenant_id, command_key, type, actor, accepted, first_position, last_position, recorded_at,"
-    " fingerprint, outcome, metadata, reason"
+    " fingerprint, outcome, metadata, reason, last_tenant_sequence"
 )
 _command_head = struct.Struct(">hiiiqi16s").pack
 
@@ -104,11 +104,12 @@ def command_row(
     outcome: bytes,
     metadata: bytes,
     reason: str | None,
+    last_tenant_sequence: int | None,
 ) -> bytes:
     """One row of ``felix.commands``."""
     return b"".join(
         (
-            _command_head(14, 4, partition, 8, sequence, 16, tenant_id.bytes),
+            _command_head(15, 4, partition, 8, sequence, 16, tenant_id.bytes),
             text(command_key.encode()),
             text(type_.encode()),
             text(actor.encode()),
@@ -120,6 +121,7 @@ def command_row(
             text(outcome),
             text(metadata),
             _NULL if reason is None else text(reason.encode()),
+            _bigint(last_tenant_sequence),
         )
     )
 

@@ -64,6 +64,16 @@ class RootKeys:
             raise NotARootKey()
         self._current = next(iter(self._keys))
 
+    @property
+    def count(self) -> int:
+        """How many root keys there are."""
+        return len(self._keys)
+
+    @property
+    def current(self) -> bytes:
+        """What names the root key in force: four bytes, after the first of what it has sealed."""
+        return self._current
+
     def seal(self, plaintext: bytes, *place: str) -> bytes:
         """Encrypt under the root key in force."""
         return _FORMAT + self._current + seal(self._sealing(self._current), plaintext, *place)

@@ -1,6 +1,6 @@
 """Audit trail: every command, accepted or refused: who gave it, for whom, why, and what became of it.
 
-It retells the feed of commands and follows it within moments. Its rows lead to the events by their positions, so what
+It retells the feed of commands and follows it within moments. Its rows lead to the events by their places in the tenant's log, so what
 belongs to a correlation id is found here, and the log needs no index for it.
 """
 
@@ -23,19 +23,24 @@ from felix.projections.tenant_tx import Row, TenantTx
 #: Rows that are fetched at once by whoever wants the whole trail; no more are in memory.
 EXPORT_PAGE = 1_000
 _COPY = (
-    b"copy audit_trail (partition, sequence, tenant_id, recorded_at, accepted, first_position, last_position,"
-    b" correlation_id, causation_id, command_key, type, actor, on_behalf_of, reason, code, detail)"
+    b"copy audit_trail (partition, sequence, tenant_id, recorded_at, accepted, first_tenant_sequence,"
+    b" last_tenant_sequence, correlation_id, causation_id, command_key, type, actor, on_behalf_of, reason, code, detail)"
     b" from stdin (format binary)"
 )
+_LAST = """
+    select t.tenant_id, coalesce(a.sequence, 0) from unnest(%b::uuid[]) as t (tenant_id) left join lateral (
+      select sequence from audit_trail where partition = %s and tenant_id = t.tenant_id order by sequence desc limit 1
+    ) a on true
+"""
 _head = struct.Struct(">hiiiqi16siqi?").pack
 _bigint = struct.Struct(">iq").pack
 
 
 class AuditTrail(Projection):
-    """One row a command. ``code`` and ``detail`` are those of a refusal, and missing where it was accepted."""
+    """One row a command. ``sequence`` counts the tenant's own: the feed's would tell how much others do. ``code`` and ``detail`` are those of a refusal, and missing where it was accepted."""
 
     name = "audit_trail"
-    version = 1
+    version = 2
     copies = True
     feed = "commands"
     tables = ("audit_trail",)
@@ -46,8 +51,8 @@ class AuditTrail(Projection):
           tenant_id uuid not null,
           recorded_at timestamptz not null,
           accepted boolean not null,
-          first_position bigint,
-          last_position bigint,
+          first_tenant_sequence bigint,
+          last_tenant_sequence bigint,
           correlation_id uuid,
           causation_id uuid,
           command_key text not null,
@@ -59,7 +64,7 @@ class AuditTrail(Projection):
           detail text,
           constraint audit_trail_pkey primary key (partition, tenant_id, sequence),
           constraint audit_trail_code_check check (accepted = (code is null) and (code is null) = (detail is null)),
-          constraint audit_trail_positions_check check (first_position <= last_position)
+          constraint audit_trail_tenant_sequences_check check (first_tenant_sequence <= last_tenant_sequence)
         ) with (autovacuum_vacuum_insert_scale_factor = 0.5);
         create index audit_trail_recorded_at_idx on audit_trail (partition, tenant_id, recorded_at, sequence);
         create index audit_trail_actor_idx on audit_trail (partition, tenant_id, actor, recorded_at, sequence);
@@ -67,27 +72,33 @@ class AuditTrail(Projection):
         create index audit_trail_refused_idx
           on audit_trail (partition, tenant_id, recorded_at, sequence) where not accepted;
         create index audit_trail_correlation_id_idx on audit_trail (partition, tenant_id, correlation_id);
-        comment on column audit_trail.sequence is 'The place of the command in the feed of commands of its partition.';
+        comment on column audit_trail.sequence is 'Dense per tenant, in the order of the feed of commands.';
     """
 
     def fold(self, events: Sequence[RecordedCommand], connection: psycopg.Connection[Any]) -> None:
+        tenants = list({command.tenant_id for command in events})
+        last = dict(connection.execute(_LAST, (tenants, events[0].partition), prepare=True).fetchall())
+        rows = [COPY_HEADER]
+        for command in events:
+            last[command.tenant_id] = sequence = last[command.tenant_id] + 1
+            rows.append(_row(command, sequence))
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(b"".join((COPY_HEADER, *map(_row, events), COPY_TRAILER)))
+            copy.write(b"".join((*rows, COPY_TRAILER)))
 
 
 PROJECTION = AuditTrail()
 
 
-def _row(command: RecordedCommand) -> bytes:
+def _row(command: RecordedCommand, sequence: int) -> bytes:
     known = command.metadata
     return b"".join(
         (
             _head(
-                16, 4, command.partition, 8, command.position, 16, command.tenant_id.bytes,
+                16, 4, command.partition, 8, sequence, 16, command.tenant_id.bytes,
                 8, micros(command.recorded_at), 1, command.accepted,
             ),
-            _position(command.first_position),
-            _position(command.last_position),
+            _number(command.first_tenant_sequence),
+            _number(command.last_tenant_sequence),
             _id(known.get("correlation_id")),
             _id(known.get("causation_id")),
             text(command.command_key.encode()),
@@ -101,8 +112,8 @@ def _row(command: RecordedCommand) -> bytes:
     )  # fmt: skip
 
 
-def _position(position: int | None) -> bytes:
-    return NULL if position is None else _bigint(8, position)
+def _number(known: int | None) -> bytes:
+    return NULL if known is None else _bigint(8, known)
 
 
 def _id(known: str | None) -> bytes:
@@ -111,7 +122,7 @@ def _id(known: str | None) -> bytes:
 
 _ROWS = (
     "select partition, sequence, recorded_at, actor, on_behalf_of, type, command_key, accepted, code, detail, reason,"
-    " correlation_id, causation_id, first_position, last_position from read.audit_trail"
+    " correlation_id, causation_id, first_tenant_sequence, last_tenant_sequence from read.audit_trail"
     " where partition = %s and tenant_id = %s"
 )
 #: Older than a row of the trail: the one with that sequence, or the next one of the tenant's.

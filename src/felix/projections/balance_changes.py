@@ -193,7 +193,7 @@ class BalanceChanges:
 
 _NEW_ACCOUNTS = """
     insert into token_accounts (partition, tenant_id, account_id, name, opened_at, standing, credit_limit_mtok,
-      held_mtok, frozen_mtok, debt_mtok, consumed_mtok, modified_at, last_position, last_version)
+      held_mtok, frozen_mtok, debt_mtok, consumed_mtok, modified_at, last_tenant_sequence, last_version)
     select %s, * from unnest(%b::uuid[], %b::text[], %b::text[], %b::timestamptz[], %b::text[], %b::bigint[],
       %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[], %b::timestamptz[], %b::bigint[], %b::bigint[])
 """
@@ -201,11 +201,11 @@ _CHANGED_ACCOUNTS = """
     update token_accounts t set standing = coalesce(c.standing, t.standing),
       credit_limit_mtok = coalesce(c.credit_limit, t.credit_limit_mtok), held_mtok = t.held_mtok + c.held,
       frozen_mtok = t.frozen_mtok + c.frozen, debt_mtok = t.debt_mtok + c.debt,
-      consumed_mtok = t.consumed_mtok + c.consumed, modified_at = c.at, last_position = c.position,
+      consumed_mtok = t.consumed_mtok + c.consumed, modified_at = c.at, last_tenant_sequence = c.tenant_sequence,
       last_version = c.version
     from unnest(%b::uuid[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[], %b::bigint[],
       %b::bigint[], %b::timestamptz[], %b::bigint[], %b::bigint[])
-      as c (tenant_id, account_id, standing, credit_limit, held, frozen, debt, consumed, at, position, version)
+      as c (tenant_id, account_id, standing, credit_limit, held, frozen, debt, consumed, at, tenant_sequence, version)
     where t.partition = %s and t.tenant_id = c.tenant_id and t.account_id = c.account_id
 """
 _NEW_LOTS = """
@@ -261,7 +261,7 @@ def _write_accounts(
     for key, a in accounts.items():
         assert a.last is not None
         amounts = (a.standing, a.credit_limit, a.held, a.frozen, a.debt, a.consumed)
-        last = (a.last.recorded_at, a.last.position, a.last.version)
+        last = (a.last.recorded_at, a.last.tenant_sequence, a.last.version)
         if a.opened is not None:
             new.append((*key, *a.opened, *amounts, *last))
         else:

@@ -56,11 +56,11 @@ _LAST = f"""
     ) s
 """  # noqa: S608 constants
 _PUT = f"""
-    insert into balance_snapshots as s (partition, tenant_id, account_id, day, events, last_position, {_FIGURES})
+    insert into balance_snapshots as s (partition, tenant_id, account_id, day, events, last_tenant_sequence, {_FIGURES})
     select %s, * from unnest(%b::uuid[], %b::text[], %b::date[], %b::bigint[], %b::bigint[]
       {", %b::bigint[]" * len(FIGURES)})
     on conflict on constraint balance_snapshots_pkey do update set events = excluded.events,
-      last_position = excluded.last_position, {", ".join(f"{name} = excluded.{name}" for name in FIGURES)}
+      last_tenant_sequence = excluded.last_tenant_sequence, {", ".join(f"{name} = excluded.{name}" for name in FIGURES)}
 """  # noqa: S608 constants
 
 
@@ -68,7 +68,7 @@ class BalanceSnapshots(Projection):
     """One row an account and day with events. What came in is what is there, or has gone, on every line."""
 
     name = "balance_snapshots"
-    version = 1
+    version = 2
     reads = TOKEN_EVENTS | {_OPENED}
     ignores = EVENTS_WITHOUT_POSTINGS - {_OPENED}
     tables = ("balance_snapshots",)
@@ -79,7 +79,7 @@ class BalanceSnapshots(Projection):
           account_id text not null,
           day date not null,
           events bigint not null check (events > 0),
-          last_position bigint not null,
+          last_tenant_sequence bigint not null,
           available_mtok bigint not null check (available_mtok >= 0),
           held_mtok bigint not null check (held_mtok >= 0),
           frozen_mtok bigint not null check (frozen_mtok >= 0),
@@ -107,7 +107,7 @@ class BalanceSnapshots(Projection):
             count = count + 1 if known == day else 1
             _move(figures, event)
             current[key] = (day, count, figures)
-            closed[*key, day] = (count, event.position, *figures)
+            closed[*key, day] = (count, event.tenant_sequence, *figures)
         columns = [list(column) for column in zip(*((*key, *row) for key, row in closed.items()), strict=True)]
         connection.execute(_PUT.encode(), (partition, *columns), prepare=True)
 

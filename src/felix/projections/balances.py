@@ -24,7 +24,7 @@ class Balances(Projection):
     """Token accounts with what they have, hold and owe; their lots; their open holds."""
 
     name = "balances"
-    version = 1
+    version = 2
     #: Whatever moves tokens, and what else a row says of an account, a lot or a hold.
     reads = TOKEN_EVENTS | {
         "ledger.token_account_opened",
@@ -51,7 +51,7 @@ class Balances(Projection):
           consumed_mtok bigint not null,
           opened_at timestamptz not null,
           modified_at timestamptz not null,
-          last_position bigint not null,
+          last_tenant_sequence bigint not null,
           last_version bigint not null,
           constraint token_accounts_pkey primary key (partition, tenant_id, account_id)
         ) with (fillfactor = 70);
@@ -143,13 +143,13 @@ _ACCOUNTS = f"""
       coalesce(s.held_mtok, 0) as held_mtok, coalesce(s.frozen_mtok, 0) as frozen_mtok,
       a.debt_mtok - least(a.debt_mtok, coalesce(s.unrestricted_mtok, 0)) as debt_mtok,
       a.consumed_mtok, a.credit_limit_mtok, a.opened_at, a.modified_at, a.last_version as version,
-      a.last_position as position, a.at as as_of
+      a.last_tenant_sequence as tenant_sequence, a.at as as_of
     from accounts a left join sums s using (account_id) order by account_id
 """  # noqa: S608 constants
 _ACCOUNT = _ACCOUNTS.format(which="account_id = %s")
 _ACCOUNT_PAGE = _ACCOUNTS.format(which="account_id > %s")
 _ACCOUNTS_NAMED = _ACCOUNTS.format(which="account_id = any(%s)")
-_ACCOUNTS_CHANGED = _ACCOUNTS.format(which="last_position > %s and account_id > %s")
+_ACCOUNTS_CHANGED = _ACCOUNTS.format(which="last_tenant_sequence > %s and account_id > %s")
 _LOTS = f"""
     with accounts as (
       select account_id, coalesce(%s::timestamptz, now()) as at from read.token_accounts
@@ -184,10 +184,10 @@ async def accounts_named(tx: TenantTx, account_ids: Sequence[str]) -> list[Row]:
     return await tx.fetch(_ACCOUNTS_NAMED, None, *mine, list(account_ids), len(account_ids), *mine, *mine)
 
 
-async def accounts_changed(tx: TenantTx, position: int, after: str = "", limit: int = 100) -> list[Row]:
-    """The accounts that changed after a position of the log and follow the account ``after``, by id."""
+async def accounts_changed(tx: TenantTx, since: int, after: str = "", limit: int = 100) -> list[Row]:
+    """The accounts that changed after a ``tenant_sequence`` and follow the account ``after``, by id."""
     mine = (tx.partition, tx.tenant_id)
-    return await tx.fetch(_ACCOUNTS_CHANGED, None, *mine, position, after, limit, *mine, *mine)
+    return await tx.fetch(_ACCOUNTS_CHANGED, None, *mine, since, after, limit, *mine, *mine)
 
 
 async def lots(

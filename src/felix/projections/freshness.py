@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from uuid import UUID
 
 from felix.domain.errors import Unavailable
 from felix.projections.tenant_tx import ReadPool
@@ -13,8 +14,50 @@ from felix.projections.tenant_tx import ReadPool
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.005, 0.02
 
 
+#: After every event that there can be.
+_BEYOND = 2**63 - 1
+_POSITION = "select position from felix.events where partition = %s and tenant_id = %s and tenant_sequence = %s"
+_OWN = (
+    "select coalesce(max(tenant_sequence), 0) as retold from felix.events"
+    " where partition = %s and tenant_id = %s and position <= %s"
+)
+
+
 class NotYetProjected(Unavailable):
     """The read model has not retold this position yet; ask again in a moment."""
+
+
+async def wait_for_own(
+    pool: ReadPool,
+    projections: str | Iterable[str],
+    tenant_id: UUID,
+    partition: int,
+    tenant_sequence: int,
+    timeout_s: float = 2.0,
+) -> None:
+    """:func:`wait_until` for a tenant, who counts its own events and hears of no others.
+
+    An event that is not in the log is not waited for: none that somebody was told of is missing there.
+    """
+    async with pool.tenant(tenant_id, partition) as tx:
+        event = await tx.fetch_one(_POSITION, partition, tenant_id, tenant_sequence)
+    try:
+        if event is not None:
+            await wait_until(pool, projections, partition, event["position"], timeout_s)
+        elif tenant_sequence > 0:
+            await wait_until(pool, projections, partition, _BEYOND, 0)
+    except NotYetProjected as late:
+        behind = {}
+        async with pool.tenant(tenant_id, partition) as tx:
+            for name, position in late.facts["behind"].items():
+                own = await tx.fetch_one(_OWN, partition, tenant_id, position)
+                behind[name] = own["retold"] if own is not None else 0
+        raise NotYetProjected(
+            tenant_sequence=tenant_sequence,
+            behind=behind,
+            lag_events=tenant_sequence - min(behind.values()),
+            waited_s=late.facts["waited_s"],
+        ) from None
 
 
 async def wait_until(

@@ -23,10 +23,10 @@ async def aggregate_at(
     aggregate_class: type[A],
     local_id: str,
     *,
-    position: int | None = None,
+    tenant_sequence: int | None = None,
     at: datetime | None = None,
 ) -> A | None:
-    """An aggregate after its last event at or before a position, or a moment, of the log; None before its first.
+    """An aggregate after its last event at or before a place, or a moment, of the tenant's log; None before its first.
 
     Starts from the newest snapshot that is not younger. A snapshot that is younger than the moment says where the
     search for the last event may begin: the times of a stream never go back.
@@ -34,10 +34,10 @@ async def aggregate_at(
     stream = stream_name(tx.tenant_id, aggregate_class.kind, local_id)
     last = await tx.fetch_one(
         "select max(version) as version from felix.events where partition = %s and tenant_id = %s and stream = %s"
-        " and (%s::bigint is null or position <= %s) and (%s::timestamptz is null or recorded_at <= %s)"
+        " and (%s::bigint is null or tenant_sequence <= %s) and (%s::timestamptz is null or recorded_at <= %s)"
         " and version < coalesce((select min(s.version) from felix.snapshots s where s.partition = %s"
         " and s.tenant_id = %s and s.stream = %s and s.modified_on > %s), 9223372036854775807)",
-        tx.partition, tx.tenant_id, stream, position, position, at, at, tx.partition, tx.tenant_id, stream, at,
+        tx.partition, tx.tenant_id, stream, tenant_sequence, tenant_sequence, at, at, tx.partition, tx.tenant_id, stream, at,
     )  # fmt: skip
     if last is None or last["version"] is None:
         return None

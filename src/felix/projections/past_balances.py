@@ -17,19 +17,21 @@ from felix.projections.history import aggregate_at
 from felix.projections.tenant_tx import Row, TenantTx
 
 _LAST_EVENT = (
-    "select version, position, recorded_at from felix.events where partition = %s and tenant_id = %s and stream = %s"
-    " and version <= %s and type = any(%s) order by version desc limit 1"
+    "select version, tenant_sequence, recorded_at from felix.events where partition = %s and tenant_id = %s"
+    " and stream = %s and version <= %s and type = any(%s) order by version desc limit 1"
 )
 _CONSUMED = """
     select coalesce(b.consumed_mtok, 0) + coalesce(j.consumed_mtok, 0) as consumed_mtok
     from (values (1)) as one (row) left join lateral (
-      select last_position, consumed_mtok from read.balance_snapshots
-      where partition = %s and tenant_id = %s and account_id = %s and last_position <= %s order by day desc limit 1
+      select last_tenant_sequence, consumed_mtok from read.balance_snapshots
+      where partition = %s and tenant_id = %s and account_id = %s and last_tenant_sequence <= %s
+      order by day desc limit 1
     ) b on true left join lateral (
       select sum(p.amount)::bigint as consumed_mtok
       from read.token_transactions t cross join lateral unnest(t.ledger_accounts, t.amounts) as p (account, amount)
       where t.partition = %s and t.tenant_id = %s and t.account_id = %s
-        and t.position > coalesce(b.last_position, 0) and t.position <= %s and p.account like 'consumed:%%'
+        and t.tenant_sequence > coalesce(b.last_tenant_sequence, 0) and t.tenant_sequence <= %s
+        and p.account like 'consumed:%%'
     ) j on true
 """
 _OPENED = (
@@ -56,7 +58,7 @@ async def account(tx: TenantTx, account_id: str, at: datetime) -> Row | None:
         "opened_at": then.created_on,
         "modified_at": last["recorded_at"],
         "version": last["version"],
-        "position": last["position"],
+        "tenant_sequence": last["tenant_sequence"],
         "as_of": at,
     }
 
@@ -68,9 +70,9 @@ async def accounts(tx: TenantTx, after: str, limit: int, at: datetime) -> list[R
     return [row for row in found if row is not None]
 
 
-async def consumed_mtok(tx: TenantTx, account_id: str, position: int) -> int:
-    """What an account had consumed up to a position that the journal has retold."""
-    mine = (tx.partition, tx.tenant_id, account_id, position)
+async def consumed_mtok(tx: TenantTx, account_id: str, until: int) -> int:
+    """What an account had consumed up to a ``tenant_sequence`` that the journal has retold."""
+    mine = (tx.partition, tx.tenant_id, account_id, until)
     found = await tx.fetch_one(_CONSUMED, *mine, *mine)
     return 0 if found is None else int(found["consumed_mtok"])
 

@@ -19,16 +19,10 @@ async def heads(tx: ReadTx) -> dict[int, int]:
     return {row["partition"]: row["position"] for row in await tx.fetch(_HEADS)}
 
 
-async def tenant_head(tx: TenantTx) -> tuple[int, int]:
-    """The last ``tenant_sequence`` of the tenant and its position; zeros before its first event."""
+async def tenant_head(tx: TenantTx) -> int:
+    """The last ``tenant_sequence`` of the tenant; zero before its first event."""
     row = await tx.fetch_one(_TENANT_HEAD, tx.partition, tx.tenant_id)
-    return (row["tenant_sequence"], row["position"]) if row is not None else (0, 0)
-
-
-async def position_of(tx: TenantTx, tenant_sequence: int) -> int:
-    """The position of one of the tenant's events; 0 for what is before the first."""
-    row = await tx.fetch_one(_POSITION, tx.partition, tx.tenant_id, tenant_sequence)
-    return row["position"] if row is not None else 0
+    return row["tenant_sequence"] if row is not None else 0
 
 
 async def tenant_events(tx: TenantTx, after: int, limit: int) -> list[Row]:
@@ -49,10 +43,9 @@ async def news(tx: FounderTx, partition: int, after: int) -> tuple[int, set[UUID
 
 _HEADS = "select partition, position from felix.partitions"
 _TENANT_HEAD = (
-    "select tenant_sequence, position from felix.events where partition = %s and tenant_id = %s"
+    "select tenant_sequence from felix.events where partition = %s and tenant_id = %s"
     " order by tenant_sequence desc limit 1"
 )
-_POSITION = "select position from felix.events where partition = %s and tenant_id = %s and tenant_sequence = %s"
 _PARTITION_EVENTS = (
     "select partition, position, tenant_id, tenant_sequence, stream, version, type, event_id, recorded_at, command_key,"
     " actor, metadata, state from felix.events_readable where partition = %s and position > %s"

@@ -28,7 +28,7 @@ _LAST_BALANCES = """
     from unnest(%b::uuid[], %b::text[]) as a (tenant_id, account_id) cross join lateral (
       select balance_mtok from token_transactions t
       where t.partition = %s and t.tenant_id = a.tenant_id and t.account_id = a.account_id
-      order by t.position desc limit 1
+      order by t.tenant_sequence desc limit 1
     ) t
 """
 #: Not ``on conflict do update``: that checks the row to insert too, and a change alone may be negative.
@@ -46,8 +46,8 @@ _ADD_SUMS = """
     select %s, c.* from c left join u using (tenant_id, account_id, ledger_account, asset) where u.asset is null
 """
 _COPY = (
-    b"copy token_transactions (partition, position, version, recorded_at, amount_mtok, available_mtok, balance_mtok,"
-    b" tenant_id, event_id, account_id, type, actor, command_key, reference, reason, ledger_accounts, assets, amounts)"
+    b"copy token_transactions (partition, tenant_sequence, version, recorded_at, amount_mtok, available_mtok,"
+    b" balance_mtok, tenant_id, event_id, account_id, type, actor, command_key, reference, reason, ledger_accounts, assets, amounts)"
     b" from stdin (format binary)"
 )
 _row_head = struct.Struct(">hiiiqiqiqiqiqiqi16si16s").pack
@@ -57,7 +57,7 @@ class TokenTransactions(Projection):
     """The journal of every token account, and its sums by ledger account."""
 
     name = "token_transactions"
-    version = 1
+    version = 2
     copies = True
     reads = TOKEN_EVENTS
     ignores = EVENTS_WITHOUT_POSTINGS
@@ -65,7 +65,7 @@ class TokenTransactions(Projection):
     ddl = """
         create table token_transactions (
           partition int not null,
-          position bigint not null,
+          tenant_sequence bigint not null,
           tenant_id uuid not null,
           account_id text not null,
           version bigint not null,
@@ -82,12 +82,12 @@ class TokenTransactions(Projection):
           ledger_accounts text[] not null,
           assets text[] not null,
           amounts bigint[] not null,
-          constraint token_transactions_pkey primary key (partition, position),
+          constraint token_transactions_pkey primary key (partition, tenant_id, tenant_sequence),
           constraint token_transactions_postings_check check (cardinality(ledger_accounts) = cardinality(assets)
             and cardinality(assets) = cardinality(amounts) and cardinality(amounts) > 1)
         ) with (autovacuum_vacuum_insert_scale_factor = 0.5);
         create index token_transactions_account_idx
-          on token_transactions (partition, tenant_id, account_id, position);
+          on token_transactions (partition, tenant_id, account_id, tenant_sequence);
         create index token_transactions_recorded_at_idx
           on token_transactions (partition, tenant_id, account_id, recorded_at);
         comment on column token_transactions.amount_mtok is 'What the account has, less what it owes, changed by this.';
@@ -165,7 +165,7 @@ def _row(
     return b"".join(
         (
             _row_head(
-                18, 4, event.partition, 8, event.position, 8, event.version, 8, micros(event.recorded_at), 8, amount,
+                18, 4, event.partition, 8, event.tenant_sequence, 8, event.version, 8, micros(event.recorded_at), 8, amount,
                 8, available, 8, balance, 16, tenant_id.bytes, 16, event.event_id.bytes,
             ),
             text(account_id.encode()),
@@ -182,8 +182,8 @@ def _row(
 
 
 _LINE = (
-    "position, version, event_id, type, recorded_at, amount_mtok, available_mtok, balance_mtok, actor, command_key,"
-    " reference, reason, ledger_accounts, assets, amounts"
+    "tenant_sequence, version, event_id, type, recorded_at, amount_mtok, available_mtok, balance_mtok, actor,"
+    " command_key, reference, reason, ledger_accounts, assets, amounts"
 )
 _ACCOUNT_LINES = (
     f"select {_LINE} from read.token_transactions"  # noqa: S608 constants
@@ -191,7 +191,7 @@ _ACCOUNT_LINES = (
 )
 _BALANCE_BEFORE = (
     "select balance_mtok from read.token_transactions where partition = %s and tenant_id = %s and account_id = %s"
-    " and recorded_at < %s order by recorded_at desc, position desc limit 1"
+    " and recorded_at < %s order by recorded_at desc, tenant_sequence desc limit 1"
 )
 _TRIAL = """
     select asset, case when ledger_account like 'lot:%%' then 'lot' else ledger_account end as ledger_account,
@@ -208,11 +208,11 @@ async def transactions(
     limit: int = 100,
     order: Literal["newest", "oldest"] = "newest",
 ) -> list[Row]:
-    """The lines of an account that follow position ``after``, newest or oldest first, with ``postings`` as a list."""
+    """The lines of an account, newest or oldest first, that follow a ``tenant_sequence``; ``postings`` is a list."""
     if order == "newest":
-        query = _ACCOUNT_LINES + " and position < %s order by position desc limit %s"
+        query = _ACCOUNT_LINES + " and tenant_sequence < %s order by tenant_sequence desc limit %s"
     else:
-        query = _ACCOUNT_LINES + " and position > %s order by position limit %s"
+        query = _ACCOUNT_LINES + " and tenant_sequence > %s order by tenant_sequence limit %s"
     start = after if after is not None else 2**63 - 1 if order == "newest" else 0
     return _told(await tx.fetch(query, tx.partition, tx.tenant_id, account_id, start, limit))
 
@@ -222,13 +222,14 @@ async def statement(
 ) -> Row:
     """What an account had before ``since``, its lines up to ``until`` (excluded), and what it had then.
 
-    ``lines`` is a page: those that follow position ``after``; ``next`` is where the next page begins, if there is one.
+    ``lines`` is a page: those that follow ``after``; ``next`` is where the next page begins, if there is one.
     """
     mine = (tx.partition, tx.tenant_id, account_id)
     opening = await tx.fetch_one(_BALANCE_BEFORE, *mine, since)
     closing = await tx.fetch_one(_BALANCE_BEFORE, *mine, until)
     lines = await tx.fetch(
-        _ACCOUNT_LINES + " and recorded_at >= %s and recorded_at < %s and position > %s order by position limit %s",
+        _ACCOUNT_LINES
+        + " and recorded_at >= %s and recorded_at < %s and tenant_sequence > %s order by tenant_sequence limit %s",
         *mine, since, until, after, limit + 1,
     )  # fmt: skip
     return {
@@ -238,7 +239,7 @@ async def statement(
         "opening_mtok": opening["balance_mtok"] if opening else 0,
         "closing_mtok": closing["balance_mtok"] if closing else 0,
         "lines": _told(lines[:limit]),
-        "next": lines[limit - 1]["position"] if len(lines) > limit else None,
+        "next": lines[limit - 1]["tenant_sequence"] if len(lines) > limit else None,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from felix.application.jobs.kinds import (
 )
 from felix.application.outcome import Outcome
 from felix.application.performer import Performer, new_context
+from felix.application.secrets import Secrets
 from felix.domain.base import Command
 from felix.domain.errors import Corrupt, FelixError, NotFound, Unavailable
 from felix.eventstore.jobs import Job, JobBook
@@ -38,18 +40,19 @@ class _Running:
     job: Job
     kind: JobKind
     upkeep: Upkeep
+    secrets: Secrets
     book: JobBook
     performer: Performer
     stopping: threading.Event
     claimed_at: float
 
-    def perform(self, command: Command, part: str = "") -> Outcome:
+    def perform(self, command: Command, part: str = "", *, enclosed: Mapping[str, Any] | None = None) -> Outcome:
         if self.job.tenant_id is None:
             raise NotFound("A job of the platform has no tenant to perform a command for.")
         key = f"job:{self.job.job_id}:{part}" if part else f"job:{self.job.job_id}"
         context = new_context(
             self.job.tenant_id, key, self.job.origin,
-            correlation_id=self.job.correlation_id, causation_id=self.job.causation_id,
+            correlation_id=self.job.correlation_id, causation_id=self.job.causation_id, enclosed=enclosed,
         )  # fmt: skip
         context.at = max(context.at, self.job.due_at)
         left_s = self.claimed_at + self.kind.lease_s - time.monotonic()
@@ -68,10 +71,11 @@ class _Running:
 class JobRunner:
     """Does the jobs that it is told the keys of, from any thread."""
 
-    def __init__(self, book: JobBook, performer: Performer, upkeep: Upkeep) -> None:
+    def __init__(self, book: JobBook, performer: Performer, upkeep: Upkeep, secrets: Secrets) -> None:
         self._book = book
         self._performer = performer
         self._upkeep = upkeep
+        self._secrets = secrets
         self._leases_s = {kind.name: kind.lease_s for kind in KINDS.values()}
         self._stopping = threading.Event()
         self._at_hand: dict[UUID, Job] = {}
@@ -117,7 +121,9 @@ class JobRunner:
         began_at, became = time.monotonic(), "failed"
         try:
             kind = kind_of(job.kind)
-            running = _Running(job, kind, self._upkeep, self._book, self._performer, self._stopping, began_at)
+            running = _Running(
+                job, kind, self._upkeep, self._secrets, self._book, self._performer, self._stopping, began_at
+            )
             with trail.about(**about), trail.work(f"job {job.kind}", job.correlation_id, about):
                 result = kind.work(running)
             held = self._book.finish(job, result)

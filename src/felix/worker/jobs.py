@@ -9,6 +9,7 @@ from felix import bootstrap
 from felix.adapters.job_queue import JobQueue
 from felix.application.jobs.schedule import SCHEDULE
 from felix.application.performer import Performer
+from felix.application.secrets import Secrets
 from felix.worker.job_runner import JobRunner
 from felix.worker.local_queue import LocalQueue
 from felix.worker.relay import Relay
@@ -28,9 +29,12 @@ QUEUE_STOP_S = 1.0
 class JobService:
     """What a worker does about jobs, started and stopped in order."""
 
-    def __init__(self, endpoints: bootstrap.Endpoints, performer: Performer, *, partitions: int) -> None:
+    def __init__(
+        self, endpoints: bootstrap.Endpoints, performer: Performer, secrets: Secrets, *, partitions: int
+    ) -> None:
         self._book = bootstrap.open_job_book(endpoints)
-        self._runner = JobRunner(self._book, performer, PlatformUpkeep(endpoints, self._book, partitions=partitions))
+        self._upkeep = PlatformUpkeep(endpoints, self._book, partitions=partitions)
+        self._runner = JobRunner(self._book, performer, self._upkeep, secrets)
         url = endpoints.redis_url
         self._queue = None if url is None else JobQueue(url, self._runner.do, threads=THREADS)
         self._local = LocalQueue(self._runner.do, threads=THREADS if self._queue is None else LOCAL_THREADS)
@@ -70,5 +74,6 @@ class JobService:
         if self._queue is not None:
             self._queue.join(QUEUE_STOP_S)
             self._queue.close()
+        self._upkeep.close()
         self._book.close()
         return not given

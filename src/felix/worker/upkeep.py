@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from felix import bootstrap
 from felix.application.lane import SNAPSHOT_EVERY
 from felix.eventstore.connections import connect
 from felix.eventstore.jobs import JobBook
 from felix.eventstore.long_streams import long_streams, snapshot_long_stream
+from felix.settings import Settings
 
 #: How long it can be seen what became of a job. Dead ones stay until a person has settled them.
 KEEP_FINISHED = timedelta(days=7)
@@ -21,10 +23,15 @@ MOST_VIOLATIONS = 10
 class PlatformUpkeep:
     """The :class:`~felix.application.jobs.kinds.Upkeep` of this installation."""
 
-    def __init__(self, endpoints: bootstrap.Endpoints, book: JobBook, *, partitions: int) -> None:
+    def __init__(
+        self, endpoints: bootstrap.Endpoints, book: JobBook, *, partitions: int, settings: Settings | None = None
+    ) -> None:
         self._endpoints = endpoints
         self._book = book
         self._partitions = partitions
+        self._settings = settings or Settings()
+        self._sign_in = bootstrap.open_sign_in_book(endpoints)
+        self.post = bootstrap.open_post(self._settings, self._sign_in)
 
     def verify_ledger(self, told: Callable[[int, int], None]) -> dict[str, Any]:
         """Everything that ``felix verify ledger`` looks at."""
@@ -55,3 +62,15 @@ class PlatformUpkeep:
     def purge_jobs(self) -> int:
         """A week is enough to see what became of a job."""
         return self._book.purge(KEEP_FINISHED)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._sign_in.close()
+
+    def purge_sign_in(self) -> int:
+        """Each kind of row for as long as somebody may want to look at it."""
+        return self._sign_in.purge(datetime.now(UTC))
+
+    def forget_outside(self, tenant_id: UUID, subject_id: str) -> dict[str, Any]:
+        """The erasure key forgets, here and in the backups, and mails that were left in files go."""
+        return bootstrap.forget_outside(self._settings, tenant_id, subject_id)

@@ -21,8 +21,8 @@ async def _states(tx: TenantTx, ids: Sequence[str]) -> States:
     return _by_id(await balances.accounts_named(tx, ids))
 
 
-async def _changed(tx: TenantTx, position: int, after: str, limit: int) -> States:
-    return _by_id(await balances.accounts_changed(tx, position, after, limit))
+async def _changed(tx: TenantTx, since: int, after: str, limit: int) -> States:
+    return _by_id(await balances.accounts_changed(tx, since, after, limit))
 
 
 def _by_id(rows: list[Row]) -> States:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from felix.api import documents, examples
 from felix.api.auth import Principal
-from felix.api.http import allowed_everywhere, guarded, services
+from felix.api.http import allowed_everywhere, guarded, services, write_down_read
 from felix.api.live.hub import Reader
 from felix.api.live.stream import LiveStream, Place
 from felix.api.live.topics import read_topics
@@ -39,6 +39,7 @@ async def live(request: Request) -> Response:
     """
     topics = read_topics(request.query_params.getlist("topics"))
     principal, tenant_id = await _allowed(request)
+    await write_down_read(request)
     follow = _choice(request, "follow", "true", "false") == "true"
     begins = _choice(request, "from", "now", "beginning")
     given = request.headers.get("last-event-id", "").strip() or request.query_params.get("last_event_id", "").strip()
@@ -70,7 +71,8 @@ router.add_api_route(
     summary=str(live.__doc__).splitlines()[0],
     description=str(live.__doc__).strip(),
     response_class=Response,
-    openapi_extra=documents.stream(
+    openapi_extra=documents.does("live.follow")
+    | documents.stream(
         examples.LIVE,
         documents.query("topics", "Topics: `events`, types of events such as `ledger.*`, `balances`; with commas."),
         documents.query("tenant", "For founder keys: as `Felix-Tenant`, for browsers, which can't send headers here."),

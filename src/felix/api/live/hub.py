@@ -16,7 +16,7 @@ from felix.api.live.sources import GATHER_S, RETRY_S, Source, Told, message
 from felix.api.live.states import StateFeed
 from felix.api.live.topics import EVENTS, StateTopic
 from felix.api.problems import TooManyStreams
-from felix.domain.errors import Unauthenticated, Unavailable
+from felix.domain.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from felix.projections import tail
 from felix.projections.tenant_tx import ReadPool, Row
 
@@ -58,6 +58,11 @@ class Reader:
     ending: str | None = None
     #: Runs out when the client does not read what is being written to it.
     writing: asyncio.Timeout | None = None
+
+    @property
+    def way(self) -> tuple[object, ...]:
+        """How the listener came in, and to whom: one of those who came the same way is asked for all of them."""
+        return self.principal.caller.credential_id, self.tenant_id, self.principal.on_behalf_of
 
     def end(self, why: str) -> None:
         """Let the stream say why, and end."""
@@ -144,7 +149,7 @@ class LiveHub:
     def admit(self, principal: Principal, tenant_id: UUID | None, recheck: Callable[[], Awaitable[object]]) -> Reader:
         """A place for one more stream, which :meth:`release` gives back. Raises TooManyStreams and Unavailable.
 
-        ``recheck`` raises ``Unauthenticated`` when the caller may not listen any more.
+        ``recheck`` raises ``Unauthenticated``, ``Forbidden`` or ``NotFound`` when the caller may not listen any more.
         """
         if self._ended:
             raise Unavailable("Felix is shutting down; connect again.", retry_after_s=1)
@@ -251,7 +256,7 @@ class LiveHub:
             del self._watches[partition]
 
     def _tenant_source(self, watch: PartitionWatch, tenant_id: UUID, partition: int) -> Source:
-        async def head() -> tuple[int, int]:
+        async def head() -> int:
             # What is committed after this head must be news to the watch.
             await asyncio.shield(watch.opened)
             async with self._reading, self._reads.tenant(tenant_id, partition) as tx:
@@ -265,10 +270,9 @@ class LiveHub:
         return Source(head, read, self._catching_up)
 
     def _partition_source(self, partition: int) -> Source:
-        async def head() -> tuple[int, int]:
+        async def head() -> int:
             async with self._reads.unbound() as tx:
-                position = (await tail.heads(tx)).get(partition, 0)
-            return position, position
+                return (await tail.heads(tx)).get(partition, 0)
 
         async def read(after: int, limit: int) -> list[Told]:
             async with self._asking, self._reads.founder() as tx:
@@ -289,15 +293,18 @@ class LiveHub:
 
     async def _recheck(self) -> None:
         await asyncio.sleep(RECHECK_S)
-        for key_id, recheck in {
-            reader.principal.caller.credential_id: reader.recheck for reader in self._readers
-        }.items():
+        for way, recheck in {reader.way: reader.recheck for reader in self._readers}.items():
+            why = None
             try:
                 await recheck()
             except Unauthenticated:
+                why = "the API key is not valid any more"
+            except (Forbidden, NotFound):
+                why = "this may not be followed any more"
+            if why is not None:
                 for reader in self._readers:
-                    if reader.principal.caller.credential_id == key_id:
-                        reader.end("the API key is not valid any more")
+                    if reader.way == way:
+                        reader.end(why)
 
 
 async def _for_ever(look: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -312,4 +319,4 @@ async def _for_ever(look: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 def _told(row: Row, by: str) -> Told:
-    return Told(row[by], row["position"], row["type"], row["stream"], message(EVENTS, row))
+    return Told(row[by], row["type"], row["stream"], message(EVENTS, row))

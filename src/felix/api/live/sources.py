@@ -33,7 +33,6 @@ class Told:
     """One event on its way out. ``sequence`` counts in its source; ``message`` lacks only its id."""
 
     sequence: int
-    position: int
     type: str
     stream: str
     message: bytes
@@ -49,11 +48,11 @@ class Source:
 
     def __init__(
         self,
-        open_at: Callable[[], Awaitable[tuple[int, int]]],
+        open_at: Callable[[], Awaitable[int]],
         read: Callable[[int, int], Awaitable[list[Told]]],
         catching_up: asyncio.Semaphore,
     ) -> None:
-        """``open_at`` answers the last sequence and its position, ``read(after, limit)`` what follows a sequence.
+        """``open_at`` answers the last sequence, ``read(after, limit)`` what follows a sequence.
 
         ``catching_up`` is how many readers that are far behind may ask the log at the same time.
         """
@@ -65,7 +64,7 @@ class Source:
         self._kept_bytes = 0
         self._stale = asyncio.Event()
         self._error: Exception | None = None
-        self.start = self.end = self.end_position = 0
+        self.start = self.end = 0
         self.bells: set[asyncio.Event] = set()
         self._following: asyncio.Task[None] | None = None
         self.opened = asyncio.ensure_future(self._open())
@@ -92,7 +91,7 @@ class Source:
     async def head(self) -> int:
         """The last sequence there is in the log, which another process may have told before this one read it."""
         self.wake()
-        return (await self._open_at())[0]
+        return await self._open_at()
 
     def close(self) -> None:
         """End; nobody listens any more."""
@@ -101,7 +100,7 @@ class Source:
                 task.cancel()
 
     async def _open(self) -> None:
-        self.end, self.end_position = await self._open_at()
+        self.end = await self._open_at()
         self.start = self.end
         # What was committed meanwhile may have rung before anybody could hear it.
         self.wake()
@@ -136,7 +135,7 @@ class Source:
     def _keep(self, page: list[Told]) -> None:
         self._kept += page
         self._kept_bytes += sum(len(told.message) for told in page)
-        self.end, self.end_position = page[-1].sequence, page[-1].position
+        self.end = page[-1].sequence
         gone = 0
         while len(self._kept) - gone > KEPT_EVENTS or self._kept_bytes > KEPT_BYTES:
             self._kept_bytes -= len(self._kept[gone].message)

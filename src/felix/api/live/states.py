@@ -10,8 +10,7 @@ from uuid import UUID
 from felix.api.live.sources import PAGE, RETRY_S, Source, message
 from felix.api.live.topics import StateTopic
 from felix.domain.errors import Unavailable
-from felix.projections import tail
-from felix.projections.freshness import wait_until
+from felix.projections.freshness import wait_for_own
 from felix.projections.tenant_tx import ReadPool
 
 log = logging.getLogger("felix.api.live")
@@ -55,8 +54,7 @@ class StateFeed:
         until, after = self.end, ""
         while True:
             async with self._reads.tenant(self._tenant_id, self._partition) as tx:
-                position = await tail.position_of(tx, seen)
-                states = await self.topic.changed(tx, position, after, PAGE)
+                states = await self.topic.changed(tx, seen, after, PAGE)
             last = len(states) < PAGE
             yield [message(self.topic.name, state) for _, state in states], until if last else seen
             if last:
@@ -66,11 +64,11 @@ class StateFeed:
     async def _follow(self) -> None:
         self.source.bells.add(self._bell)
         await asyncio.wait([self.source.opened])
-        start, position = self.source.end, self.source.end_position
+        start = self.source.end
         while True:
             try:
                 if not self.is_open:
-                    await self._passed(position)
+                    await self._passed(start)
                     self.start = self.end = start
                     self.is_open = True
                     self._ring()
@@ -86,15 +84,15 @@ class StateFeed:
     async def _tell(self) -> bool:
         """Ask for what the events since the last time touched; False when there were none."""
         touched: dict[str, None] = {}
-        until, position = self.end, 0
+        until = self.end
         while len(touched) < ASKED_STATES and (page := await self.source.after(until)):
             ids = (self.topic.touches(told.type, told.stream) for told in page)
             touched |= dict.fromkeys(id_ for id_ in ids if id_ is not None)
-            until, position = page[-1].sequence, page[-1].position
+            until = page[-1].sequence
         if until == self.end:
             return False
         if touched:
-            await self._passed(position)
+            await self._passed(until)
             async with self._reads.tenant(self._tenant_id, self._partition) as tx:
                 states = await self.topic.states(tx, list(touched))
             for id_, state in states:
@@ -106,8 +104,8 @@ class StateFeed:
         self._ring()
         return True
 
-    async def _passed(self, position: int) -> None:
-        await wait_until(self._reads, self.topic.projection, self._partition, position)
+    async def _passed(self, sequence: int) -> None:
+        await wait_for_own(self._reads, self.topic.projection, self._tenant_id, self._partition, sequence)
 
     def _ring(self) -> None:
         for bell in self.bells:

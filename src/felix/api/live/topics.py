@@ -25,7 +25,7 @@ class StateTopic:
     """Things of one kind as their read model has them, told anew whenever one of them changed.
 
     ``touches(type, stream)`` is the id of the thing that an event changes, or None. ``states(tx, ids)`` shows some of
-    them. ``changed(tx, position, after, limit)`` shows those that changed after a position, by id, from the id
+    them. ``changed(tx, since, after, limit)`` shows those that changed after a ``tenant_sequence``, by id, from the id
     ``after`` on.
     """
 

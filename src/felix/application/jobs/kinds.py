@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from felix.application.outcome import Outcome
+from felix.application.post import Post
+from felix.application.secrets import Secrets
 from felix.domain.base import Command
 from felix.domain.errors import Corrupt, Forbidden, Invalid, NotFound, Refused, Unavailable
 from felix.eventstore.jobs import PLATFORM_PARTITION, Job, NewJob
@@ -51,6 +53,16 @@ class Upkeep(Protocol):
     def purge_jobs(self) -> int:
         """Forget jobs that were done long ago; how many."""
 
+    def purge_sign_in(self) -> int:
+        """Forget attempts, links and sessions that are long over; how many."""
+
+    @property
+    def post(self) -> Post:
+        """How it writes to people."""
+
+    def forget_outside(self, tenant_id: UUID, subject_id: str) -> dict[str, Any]:
+        """Forget what is kept of somebody who was erased outside of the database; what that was."""
+
 
 class JobContext(Protocol):
     """What a job sees while it runs."""
@@ -63,7 +75,11 @@ class JobContext(Protocol):
     def upkeep(self) -> Upkeep:
         """What it may ask of the platform."""
 
-    def perform(self, command: Command, part: str = "") -> Outcome:
+    @property
+    def secrets(self) -> Secrets:
+        """How it gets a secret, for the adapter that needs it."""
+
+    def perform(self, command: Command, part: str = "", *, enclosed: Mapping[str, Any] | None = None) -> Outcome:
         """Perform a command for the job's tenant. Its key follows from the job and ``part``, which tells several
         commands of one job apart; its time is not before the job was due."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from cronsim import CronSim
 
 from felix.application.jobs.kinds import JobKind
+from felix.application.jobs.sign_in import purge_sign_in
 from felix.application.jobs.upkeep import purge_jobs, snapshot_long_streams, verify_ledger
 from felix.eventstore.jobs import NewJob
 
@@ -42,4 +43,5 @@ SCHEDULE = (
     CronEntry("nightly_snapshots", "30 2 * * *", snapshot_long_streams),
     CronEntry("nightly_verification", "0 3 * * *", verify_ledger),
     CronEntry("hourly_purge_of_jobs", "17 * * * *", purge_jobs),
+    CronEntry("hourly_purge_of_sign_in", "37 * * * *", purge_sign_in),
 )

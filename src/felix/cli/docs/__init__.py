@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from felix.cli.docs import api, diagram, errors, events, grants, metrics, schemas
+from felix.cli.docs import access, api, app_schemas, diagram, errors, events, grants, metrics, schemas
 from felix.cli.errors import NoSourceCheckout, with_hint
 from felix.settings import env_example
 
@@ -21,6 +21,7 @@ app = App(name="docs", help="Write the pages that are generated from the code, o
 PAGES: dict[str, Callable[[], str]] = {
     "docs/events.md": events.page,
     "docs/errors.md": errors.page,
+    "docs/access.md": access.page,
     "docs/api.md": api.page,
     "docs/metrics.md": metrics.page,
     ".env.example": env_example,
@@ -50,7 +51,7 @@ def check() -> int:
 
 def generate() -> dict[str, str]:
     """Every page that the code alone gives, by its path in the checkout."""
-    return {name: page() for name, page in PAGES.items()} | schemas.documents()
+    return {name: page() for name, page in PAGES.items()} | schemas.documents() | app_schemas.documents()
 
 
 def everything() -> dict[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from felix.api.app import DESCRIPTION, create_app
 from felix.cli.docs.catalogue import GENERATED
+from felix.domain.identity.access import ACTIONS
+from felix.domain.identity.roles import ROLES
 
 #: Headers that every write or every read takes, told once at the top.
 _COMMON = ("Idempotency-Key", "Felix-Tenant", "Felix-Min-Position")
@@ -59,6 +61,7 @@ def page() -> str:
 
 def _endpoint(operation: dict[str, Any]) -> Iterator[str]:
     yield (operation.get("description") or operation["summary"]).replace("``", "`")
+    yield from ("", _who(operation["x-felix-action"]))
     parameters = [each for each in operation.get("parameters", []) if each["name"] not in _COMMON]
     if parameters:
         yield from ("", "| parameter | in | type | meaning |", "|---|---|---|---|")
@@ -73,6 +76,13 @@ def _endpoint(operation: dict[str, Any]) -> Iterator[str]:
             yield from ("", f"Answered with {status} ({kind}):", "", *_example(content))
     if problems := [status for status, _ in _problems(operation)]:
         yield from ("", f"Problems: {', '.join(problems)}.")
+
+
+def _who(name: str) -> str:
+    action = ACTIONS[name]
+    grants = ((role, action.needs(role)) for role in ROLES)
+    told = [role + (f" ({needs})" if needs != "yes" else "") for role, needs in grants if needs]
+    return f"[`{name}`](access.md): {'anybody' if action.place == 'door' else ', '.join(told)}."
 
 
 def _problems(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -46,13 +46,27 @@ def _events_of_commands() -> Iterator[tuple[type[Command], Collection[type[Any]]
     for command, handler in _HANDLERS.items():
         if not command.__module__.startswith("felix.") or command in DECISIONS:
             continue
-        module = import_module(handler.__module__)
-        called = _calls(handler)
-        for name in list(called):
-            if inspect.isfunction(helper := vars(module).get(name)) and helper.__module__ == module.__name__:
-                called |= _calls(helper)
-        events = {event for cls in aggregates for name in called for event in _events(cls, name)}
-        yield command, events | {cls.created_event_class() for cls in aggregates if f"{cls.__name__}.begin" in called}
+        events = set()
+        for function in _reached(handler):
+            module, called = import_module(function.__module__), _calls(function)
+            # Methods of different aggregates have the same name: a function decides with those that its module names.
+            at_hand = [cls for cls in aggregates if vars(module).get(cls.__name__) is cls]
+            events |= {event for cls in at_hand for name in called for event in _events(cls, name)}
+            events |= {cls.created_event_class() for cls in at_hand if f"{cls.__name__}.begin" in called}
+        yield command, events
+
+
+def _reached(handler: Callable[..., Any]) -> Iterable[Callable[..., Any]]:
+    """A handler and the functions of the application that it calls, or that those call."""
+    reached, waiting = {handler}, [handler]
+    while waiting:
+        function = waiting.pop()
+        known = vars(import_module(function.__module__))
+        called = {helper for name in _calls(function) if inspect.isfunction(helper := known.get(name))}
+        new = {helper for helper in called - reached if helper.__module__.startswith("felix.application.")}
+        reached |= new
+        waiting += new
+    return reached
 
 
 def _events(aggregate: type[Any], method: str) -> frozenset[type[Any]]:

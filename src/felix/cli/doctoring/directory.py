@@ -16,6 +16,7 @@ SECRETS = (
     "role-password",
     "backup-password",
     "root-key",
+    "erasure-key",
     "founder-key",
     "metrics-token",
     "run.json",

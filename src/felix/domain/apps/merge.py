@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from felix.domain.apps.places import ABSENT, opens, pointer_of, same
-from felix.domain.apps.tree import AppTree
+from felix.domain.apps.tree import AppTree, canonical
 
 #: Lists by their member, and the member that an element is known by; ``None``: the element itself.
 NAMED_LISTS: dict[str, str | None] = {
@@ -22,6 +22,8 @@ NAMED_LISTS: dict[str, str | None] = {
     "fields": None,
     "card": None,
 }
+#: Of each side, in a refusal that is remembered; the trees have the rest.
+MAX_SHOWN_CHARS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +36,10 @@ class Clash:
     theirs: Any
 
     def shown(self) -> dict[str, Any]:
-        """As JSON: what is absent is left out."""
+        """As JSON: what is absent is left out, and what is long is cut to a text."""
         sides = {"ours": self.ours, "theirs": self.theirs}
         return {"path": self.path, "pointer": self.pointer} | {
-            side: value for side, value in sides.items() if value is not ABSENT
+            side: _cut(value) for side, value in sides.items() if value is not ABSENT
         }
 
 
@@ -69,7 +71,7 @@ def merge_list(name: str, base: Any, ours: Any, theirs: Any) -> Any:
     if name not in NAMED_LISTS or not all(isinstance(side, list) for side in (base, ours, theirs)):
         return ABSENT
     key = NAMED_LISTS[name]
-    was, mine, others = (_by_name(side, key) for side in (base, ours, theirs))
+    was, mine, others = (by_name(side, key) for side in (base, ours, theirs))
     if was is None or mine is None or others is None:
         return ABSENT
     merging = _Merging("")
@@ -96,7 +98,7 @@ class _Merging:
             was = base if opens(parts, base) else {}
             found = {
                 name: self.of((*parts, name), *(side.get(name, ABSENT) for side in (was, ours, theirs)))
-                for name in {**theirs, **ours}
+                for name in sorted({*ours, *theirs})
             }
             return {name: value for name, value in found.items() if value is not ABSENT}
         merged = merge_list(parts[-1], base, ours, theirs) if parts else ABSENT
@@ -106,7 +108,7 @@ class _Merging:
         return merged
 
 
-def _by_name(elements: list[Any], key: str | None) -> dict[str, Any] | None:
+def by_name(elements: list[Any], key: str | None) -> dict[str, Any] | None:
     """The elements by their names, if each has one of its own."""
     if key is None:
         names = elements
@@ -133,6 +135,11 @@ def _order(base: list[str], ours: list[str], theirs: list[str]) -> list[str] | N
             before = [known for known in others[:place] if known in order]
             order.insert(order.index(before[-1]) + 1 if before else 0, name)
     return order
+
+
+def _cut(value: Any) -> Any:
+    stored = canonical(value).decode()
+    return value if len(stored) <= MAX_SHOWN_CHARS else stored[: MAX_SHOWN_CHARS - 1] + "…"
 
 
 def _kept(base: list[str], side: list[str]) -> bool:

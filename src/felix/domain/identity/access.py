@@ -1,21 +1,23 @@
 """Who may do what: one table of actions, roles and conditions. What is not in it nobody may do.
 
-A command's action is its name; a read's is the noun that is read. :func:`grant_of` is asked at every door, the page
-``docs/access.md`` is made from the table, and the tests send every request as every role.
+A command's action is its name; a read's is the noun that is read. :func:`grant_of` is asked at every door, every
+endpoint names its action, the page ``docs/access.md`` is made from the table, and the tests send every request as
+every role.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from felix.domain.identity.roles import ROLES, Role
+from felix.domain.identity.roles import HUMAN_ROLES, PLATFORM_ROLES, ROLES, Role
 
 #: ``stepped_up``: a person has proved again, within the last minutes, who they are; machines' keys need not.
 Condition = Literal["stepped_up"]
-#: Where an action takes place: in the tenant that the caller is in or names, or on the platform itself.
-Place = Literal["tenant", "platform"]
+#: Where an action takes place: in the tenant that the caller is in or names, on the platform itself, about the
+#: caller's own person whatever they are a member of, or in front of the door, before anybody says who they are.
+Place = Literal["tenant", "platform", "own", "door"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,65 +28,163 @@ class Action:
     place: Place
     writes: bool
     grants: Mapping[Role, frozenset[Condition]]
+    #: Shows what is the client's: when staff read it, the client's access log says so.
+    watched: bool = False
+
+    def needs(self, role: Role) -> str:
+        """What a role needs for it, in words: yes is nothing more, and nothing is never."""
+        conditions = self.grants.get(role)
+        if conditions is None:
+            return ""
+        return " and ".join(sorted(condition.replace("_", " ") for condition in conditions)) or "yes"
 
 
 FREELY: frozenset[Condition] = frozenset()
 STEPPED_UP: frozenset[Condition] = frozenset({"stepped_up"})
 
-_READERS = frozenset(ROLES)
-_OWNERS: frozenset[Role] = frozenset({"founder", "client_owner", "service"})
-_FOUNDERS: frozenset[Role] = frozenset({"founder", "founder_readonly"})
-_FOUNDER: frozenset[Role] = frozenset({"founder"})
+EVERYBODY: frozenset[Role] = frozenset(ROLES)
+#: Everybody but machines.
+PEOPLE: frozenset[Role] = HUMAN_ROLES
+#: Who spends a client's tokens and runs its apps.
+OWNERS: frozenset[Role] = frozenset({"founder", "client_owner", "service"})
+#: Who decides for a client in person.
+HEADS: frozenset[Role] = frozenset({"founder", "client_owner"})
+#: Who works for a client, in whatever part.
+STAFF: frozenset[Role] = OWNERS | {"client_approver", "client_member"}
+FOUNDERS: frozenset[Role] = PLATFORM_ROLES
+FOUNDER: frozenset[Role] = frozenset({"founder"})
+#: What only Felix itself does, at no door.
+NOBODY: frozenset[Role] = frozenset()
 
 
-def _rows() -> Iterator[Action]:
-    """The table. Each line: who, what, and on which condition."""
+def read(
+    name: str,
+    roles: Iterable[Role],
+    condition: frozenset[Condition] = FREELY,
+    *,
+    place: Place = "tenant",
+    watched: bool = False,
+) -> Action:
+    """A row of the table: something that changes nothing. ``watched`` where it shows what is the client's."""
+    return Action(name, place, False, {role: condition for role in ROLES if role in roles}, watched)
 
-    def reads(place: Place, roles: frozenset[Role], *names: str) -> Iterator[Action]:
-        for name in names:
-            yield Action(name, place, False, {role: FREELY for role in ROLES if role in roles})
 
-    def writes(
-        place: Place, roles: frozenset[Role], *names: str, condition: frozenset[Condition] = FREELY
-    ) -> Iterator[Action]:
-        for name in names:
-            yield Action(name, place, True, {role: condition for role in ROLES if role in roles})
+def write(
+    name: str, roles: Iterable[Role], condition: frozenset[Condition] = FREELY, *, place: Place = "tenant"
+) -> Action:
+    """A row of the table: something that changes the books, or who may open them."""
+    return Action(name, place, True, {role: condition for role in ROLES if role in roles})
 
+
+TABLE: tuple[Action, ...] = (
     # What everybody in a tenant sees.
-    yield from reads("tenant", _READERS, "ledger.read", "metering.read", "log.read", "audit.read", "jobs.read")
-    yield from reads("tenant", _READERS, "live.follow")
-    yield from reads("tenant", _OWNERS | {"client_member", "client_approver"}, "metering.quote_usage")
+    read("ledger.read", EVERYBODY, watched=True),
+    read("metering.read", EVERYBODY, watched=True),
+    read("log.read", EVERYBODY, watched=True),
+    read("audit.read", EVERYBODY, watched=True),
+    read("jobs.read", EVERYBODY),
+    read("live.follow", EVERYBODY, watched=True),
+    read("metering.quote_usage", STAFF),
     # What spends a client's tokens, and what limits that.
-    yield from writes("tenant", _OWNERS, "ledger.open_token_account", "ledger.close_token_account")
-    yield from writes("tenant", _OWNERS, "ledger.hold_tokens", "ledger.capture_hold", "ledger.release_hold")
-    yield from writes("tenant", _OWNERS, "ledger.extend_hold", "ledger.debit_tokens", "ledger.transfer_tokens")
-    yield from writes("tenant", _OWNERS, "ledger.book_expiries", "metering.debit_usage_batch")
-    yield from writes("tenant", _OWNERS, "ledger.set_spend_cap", "ledger.remove_spend_cap")
+    write("ledger.open_token_account", OWNERS),
+    write("ledger.close_token_account", OWNERS),
+    write("ledger.hold_tokens", OWNERS),
+    write("ledger.capture_hold", OWNERS),
+    write("ledger.release_hold", OWNERS),
+    write("ledger.extend_hold", OWNERS),
+    write("ledger.debit_tokens", OWNERS),
+    write("ledger.transfer_tokens", OWNERS),
+    write("ledger.book_expiries", OWNERS),
+    write("ledger.set_spend_cap", OWNERS),
+    write("ledger.remove_spend_cap", OWNERS),
+    write("metering.debit_usage_batch", OWNERS),
+    write("ledger.announce_lot_expiry", NOBODY),
     # What makes, moves or takes tokens by hand: overrides.
-    yield from writes("tenant", _FOUNDER, "ledger.grant_tokens", "ledger.void_lot", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.expire_lot", "ledger.extend_lot", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.claw_back_tokens", "ledger.reverse_debit", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.freeze_lot", "ledger.unfreeze_lot", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.freeze_token_account", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.unfreeze_token_account", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.set_credit_limit", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.propose_adjustment", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.approve_adjustment", condition=STEPPED_UP)
-    yield from writes("tenant", _FOUNDER, "ledger.reject_adjustment", condition=STEPPED_UP)
+    write("ledger.grant_tokens", FOUNDER, STEPPED_UP),
+    write("ledger.void_lot", FOUNDER, STEPPED_UP),
+    write("ledger.expire_lot", FOUNDER, STEPPED_UP),
+    write("ledger.extend_lot", FOUNDER, STEPPED_UP),
+    write("ledger.claw_back_tokens", FOUNDER, STEPPED_UP),
+    write("ledger.reverse_debit", FOUNDER, STEPPED_UP),
+    write("ledger.freeze_lot", FOUNDER, STEPPED_UP),
+    write("ledger.unfreeze_lot", FOUNDER, STEPPED_UP),
+    write("ledger.freeze_token_account", FOUNDER, STEPPED_UP),
+    write("ledger.unfreeze_token_account", FOUNDER, STEPPED_UP),
+    write("ledger.set_credit_limit", FOUNDER, STEPPED_UP),
+    write("ledger.propose_adjustment", FOUNDER, STEPPED_UP),
+    write("ledger.approve_adjustment", FOUNDER, STEPPED_UP),
+    write("ledger.reject_adjustment", FOUNDER, STEPPED_UP),
     # What a client pays for, and how much.
-    yield from writes("tenant", _FOUNDER, "metering.define_meter", "metering.publish_rate_card")
+    write("metering.define_meter", FOUNDER),
+    write("metering.publish_rate_card", FOUNDER),
+    # API keys: of a client in the client, of the founders in the platform.
+    read("api_keys.read", HEADS | {"founder_readonly", "auditor"}, watched=True),
+    write("identity.create_api_key", HEADS, STEPPED_UP),
+    write("identity.rotate_api_key", HEADS, STEPPED_UP),
+    write("identity.revoke_api_key", HEADS),
+    # A tenant's secrets: set and never shown; the platform's are in its own tenant.
+    read("secrets.read", HEADS | {"founder_readonly", "auditor"}, watched=True),
+    write("secrets.set_secret", HEADS, STEPPED_UP),
+    write("secrets.remove_secret", HEADS, STEPPED_UP),
+    write("secrets.rotate_tenant_key", FOUNDER, STEPPED_UP),
+    write("secrets.seal_secrets_anew", NOBODY),
+    write("secrets.end_secret_version", NOBODY),
+    write("secrets.use_secret", NOBODY),
+    # What staff read of a client, and with whose eyes: for the client to see.
+    read("access_log.read", HEADS | {"founder_readonly", "auditor"}, watched=True),
+    read("impersonations.read", EVERYBODY),
+    write("access.begin_impersonation", FOUNDER, STEPPED_UP),
+    write("access.end_impersonation", FOUNDER),
+    write("access.record_read", NOBODY),
+    # Who is a member of what: of a client in the client, of the founders in the platform.
+    read("members.read", PEOPLE, watched=True),
+    read("invitations.read", HEADS | {"founder_readonly", "auditor"}, watched=True),
+    write("members.send_invitation", HEADS, STEPPED_UP),
+    write("members.withdraw_invitation", HEADS),
+    write("members.change_role", HEADS, STEPPED_UP),
+    write("members.end_membership", HEADS, STEPPED_UP),
+    read("users.read", FOUNDERS, place="platform", watched=True),
+    write("identity.disable_user", FOUNDER, STEPPED_UP, place="platform"),
+    write("identity.enable_user", FOUNDER, STEPPED_UP, place="platform"),
+    write("identity.erase_user", FOUNDER, STEPPED_UP, place="platform"),
+    read("me.read", EVERYBODY, place="own"),
+    read("my_data.read", PEOPLE, place="own"),
+    write("members.accept_invitation", EVERYBODY, place="door"),
+    write("identity.register_user", NOBODY, place="platform"),
+    write("members.expire_invitation", NOBODY),
+    # What is personal about a client's own customers; of users it is above.
+    write("privacy.erase_personal_data", HEADS, STEPPED_UP),
     # The platform.
-    yield from writes("platform", _FOUNDER, "tenancy.onboard_tenant")
-    yield from reads("platform", _FOUNDERS, "tenancy.read", "projections.read", "operations.read")
-    yield from writes("platform", _FOUNDER, "projections.rebuild", "projections.retry")
-    yield from writes("platform", _FOUNDER, "jobs.retry", "jobs.cancel")
+    write("tenancy.onboard_tenant", FOUNDER, place="platform"),
+    read("tenancy.read", FOUNDERS, place="platform"),
+    read("projections.read", FOUNDERS, place="platform"),
+    read("operations.read", FOUNDERS, place="platform"),
+    write("projections.rebuild", FOUNDER, place="platform"),
+    write("projections.retry", FOUNDER, place="platform"),
+    write("jobs.retry", FOUNDER, place="platform"),
+    write("jobs.cancel", FOUNDER, place="platform"),
+    # What people do about their own account, whatever they are a member of.
+    read("sessions.read", PEOPLE, place="own"),
+    write("identity.step_up_session", PEOPLE, place="own"),
+    write("identity.sign_out", PEOPLE, place="own"),
+    write("identity.end_session", PEOPLE, place="own"),
+    write("identity.end_sessions", PEOPLE, place="own"),
+    write("identity.set_password", PEOPLE, place="own"),
+    write("identity.enrol_second_factor", PEOPLE, place="own"),
+    write("identity.remove_second_factor", PEOPLE, STEPPED_UP, place="own"),
+    write("identity.issue_recovery_codes", PEOPLE, STEPPED_UP, place="own"),
+    # In front of the door.
+    write("identity.begin_session", EVERYBODY, place="door"),
+    write("identity.send_link", EVERYBODY, place="door"),
+    write("identity.reset_password", EVERYBODY, place="door"),
+    write("identity.book_end_of_sessions", NOBODY),
+    write("identity.bind_identity", NOBODY),
+    read("health.read", EVERYBODY, place="door"),
+)
 
-
-ACTIONS: dict[str, Action] = {}
-for _row in _rows():
-    if _row.name in ACTIONS:
-        raise TypeError(f"{_row.name} is in the table twice")
-    ACTIONS[_row.name] = _row
+ACTIONS: dict[str, Action] = {row.name: row for row in TABLE}
+if len(ACTIONS) != len(TABLE):
+    raise TypeError("an action is in the table twice")
 
 
 def grant_of(action: str, role: Role) -> frozenset[Condition] | None:

@@ -21,3 +21,5 @@ PLATFORM_ROLES: frozenset[Role] = frozenset({"founder", "founder_readonly"})
 CLIENT_ROLES: frozenset[Role] = frozenset({"client_owner", "client_approver", "client_member"})
 #: What people can be; a service is a machine with a key.
 HUMAN_ROLES: frozenset[Role] = frozenset(ROLES) - {"service"}
+#: Who reads what is not theirs, because it is their work: what they read of a client is written down in its log.
+WATCHED_ROLES: frozenset[Role] = PLATFORM_ROLES | {"auditor"}

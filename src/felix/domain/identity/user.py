@@ -6,21 +6,13 @@ in the vault, so they can be erased and every proof stays valid. How a person si
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from eventsourcing.domain import event
 from pydantic import StringConstraints
 
-from felix.domain.base import (
-    Command,
-    CommandContext,
-    FelixAggregate,
-    FelixCreated,
-    FelixEvent,
-    decides,
-    register_decisions,
-)
-from felix.domain.errors import Refused
+from felix.domain.base import Command, CommandContext, FelixAggregate, FelixCreated, FelixEvent
+from felix.domain.errors import Forbidden, Refused
 from felix.domain.values import Reason
 
 UserId = Annotated[str, StringConstraints(pattern=r"^usr_[0-9a-f]{32}$")]
@@ -32,12 +24,32 @@ class UserIsErased(Refused):
     """The personal data of this user was erased; nothing can be done with the account any more."""
 
 
+class EmailIsTaken(Refused):
+    """Another user has this address."""
+
+
+class OwnAccount(Forbidden):
+    """Nobody shuts themselves out; ask another founder."""
+
+
 class RegisterUser(Command):
-    """Make a user. The address and the name travel enclosed and end up in the vault."""
+    """Make a user. The address and the name travel enclosed and end up in the vault.
+
+    ``user_id`` is made up unless it is given. ``invitation_id``, ``invited_to`` (a tenant) and ``partition`` (where it
+    lives) name the invitation that the person accepts by it.
+    """
 
     command_name: ClassVar[str] = "identity.register_user"
     email_commitment: Commitment
     name_commitment: Commitment | None = None
+    user_id: UserId | None = None
+    invitation_id: str | None = None
+    invited_to: str | None = None
+    partition: int | None = None
+
+    def fingerprint_fields(self) -> dict[str, Any]:
+        """Without the commitments, which are salted anew whenever the same is asked again."""
+        return {name: value for name, value in super().fingerprint_fields().items() if not name.endswith("_commitment")}
 
 
 class DisableUser(Command):
@@ -65,11 +77,14 @@ class EraseUser(Command):
 
 
 class UserRegistered(FelixCreated):
-    """A person became known to Felix."""
+    """A person became known to Felix, by an invitation to a tenant, whose partition is named too."""
 
     TOPIC: ClassVar[str] = "identity.user_registered"
     email_commitment: str
     name_commitment: str | None = None
+    invitation_id: str | None = None
+    invited_to: str | None = None
+    partition: int | None = None
 
 
 class UserDisabled(FelixEvent):
@@ -93,7 +108,6 @@ class UserErased(FelixEvent):
     reason: str
 
 
-@register_decisions
 class User(FelixAggregate):
     """One person. Disabled users come back; erased ones never do."""
 
@@ -110,43 +124,61 @@ class User(FelixAggregate):
         """Begin a user's stream."""
         return cls.begin(
             context,
-            context.mint("usr"),
+            command.user_id or context.mint("usr"),
             email_commitment=command.email_commitment,
             name_commitment=command.name_commitment,
+            invitation_id=command.invitation_id,
+            invited_to=command.invited_to,
+            partition=command.partition,
         )
 
     @event(UserRegistered)
-    def __init__(self, email_commitment: str, name_commitment: str | None = None) -> None:
+    def __init__(
+        self,
+        email_commitment: str,
+        name_commitment: str | None = None,
+        invitation_id: str | None = None,
+        invited_to: str | None = None,
+        partition: int | None = None,
+    ) -> None:
         self.email_commitment = email_commitment
         self.name_commitment = name_commitment
         self.status: Literal["active", "disabled", "erased"] = "active"
 
-    @decides(DisableUser, by="user_id")
-    def disable(self, command: DisableUser) -> dict[str, str]:
-        """Refuses what was erased; a user who is disabled already stays so."""
+    def disable(self, command: DisableUser) -> bool:
+        """Whether this made a difference. Raises :class:`OwnAccount` and :class:`UserIsErased`."""
+        if is_oneself(self.context, self.local_id):
+            raise OwnAccount()
         self._refuse_erased()
         if self.status == "active":
             self._disabled(reason=command.reason)
-        return {"user_id": self.local_id, "status": self.status}
+            return True
+        return False
 
-    @decides(EnableUser, by="user_id")
-    def enable(self, command: EnableUser) -> dict[str, str]:
-        """Refuses what was erased; an active user stays so."""
+    def enable(self, command: EnableUser) -> bool:
+        """Whether this made a difference. Raises :class:`UserIsErased`."""
         self._refuse_erased()
         if self.status == "disabled":
             self._enabled(reason=command.reason)
-        return {"user_id": self.local_id, "status": self.status}
+            return True
+        return False
 
-    @decides(EraseUser, by="user_id")
-    def erase(self, command: EraseUser) -> dict[str, str]:
-        """Never refused: what is gone stays gone."""
+    def erase(self, command: EraseUser) -> bool:
+        """Whether this made a difference; what is gone stays gone. Raises :class:`OwnAccount`."""
+        if is_oneself(self.context, self.local_id):
+            raise OwnAccount()
         if self.status != "erased":
             self._erased(reason=command.reason)
+            return True
+        return False
+
+    def describe(self) -> dict[str, str]:
+        """The outcome of a command about it."""
         return {"user_id": self.local_id, "status": self.status}
 
     def _refuse_erased(self) -> None:
         if self.status == "erased":
-            raise UserIsErased()
+            raise UserIsErased(user_id=self.local_id)
 
     @event(UserDisabled)
     def _disabled(self, reason: str) -> None:
@@ -159,3 +191,8 @@ class User(FelixAggregate):
     @event(UserErased)
     def _erased(self, reason: str) -> None:
         self.status = "erased"
+
+
+def is_oneself(context: CommandContext, user_id: str) -> bool:
+    """Whether the person whom a command is about has sent it: the log names people ``<role>:<user id>``."""
+    return context.actor.rpartition(":")[2] == user_id

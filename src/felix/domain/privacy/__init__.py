@@ -1,0 +1,1 @@
+"""Privacy: whom data is about, and what is left when it was erased."""
