@@ -1,0 +1,55 @@
+"""The app itself, its modules, and the rules that it has for changes to it."""
+
+from __future__ import annotations
+
+from felix.domain.apps.places import ABSENT, at, pointer_of
+from felix.domain.changes.meanings.difference import Difference, Said
+from felix.domain.changes.words import counted, quoted
+
+
+def app(d: Difference) -> Said:
+    match d.parts:
+        case ("title",):
+            return "app_renamed", "low", f"Calls the app {quoted(d.after)} instead of {quoted(d.before)}"
+        case ("locale",):
+            return "locale_changed", "low", f"Changes the language of the app to {quoted(d.after)}"
+        case ("modules", module) if d.before is ABSENT:
+            return "module_installed", "medium", f"Installs the module {module} {d.after}"
+        case ("modules", module) if d.after is ABSENT:
+            return "module_removed", "destructive", f"Takes the module {module} out; what it did is done no more"
+        case ("modules", module):
+            return "module_upgraded", "medium", f"Changes the module {module} from {d.before} to {d.after}"
+    return d.unknown()
+
+
+def lock(d: Difference) -> Said | None:
+    module = d.parts[1] if len(d.parts) > 1 else ""
+    versions = [at(words.tree, "app.json", pointer_of(("modules", module))) for words in (d.old, d.new)]
+    if module and versions[0] != versions[1]:
+        return None
+    return "lock_changed", "high", "Changes what the next upgrade of a module is compared with"
+
+
+def policy(d: Difference) -> Said:
+    match d.parts:
+        case ("approvals", risk):
+            was, becomes = (0 if side is ABSENT else side for side in (d.before, d.after))
+            loosens, said = (
+                becomes < was,
+                f"{counted(becomes, 'approval')} for a change of {risk} risk, instead of {was}",
+            )
+        case ("max_change_mtok",):
+            loosens = d.before is not ABSENT and (d.after is ABSENT or d.after > d.before)
+            said = f"a price of at most {quoted(d.after)} mtok, instead of {quoted(d.before)}"
+        case ("deploy_window",):
+            loosens, said = d.before is not ABSENT, f"deploys at {quoted(d.after)}, instead of {quoted(d.before)}"
+        case ():
+            loosens = d.before is not ABSENT
+            said = "nothing beyond the platform's rules" if d.after is ABSENT else "more than the platform's rules do"
+        case _:
+            return d.unknown()
+    return (
+        ("policy_loosened", "high", f"Asks less of later changes: {said}")
+        if loosens
+        else ("policy_tightened", "medium", f"Asks more of later changes: {said}")
+    )
