@@ -41,8 +41,8 @@ class Answers:
     elapsed_s: float = 0.0
     cpu_s: float = 0.0
     latencies_s: list[float] = field(default_factory=list)
-    #: (moment of the acknowledgement, partition, position), where ``positions`` was asked for.
-    positions: list[tuple[float, int, int]] = field(default_factory=list)
+    #: (moment of the acknowledgement, tenant, tenant_sequence), where ``positions`` was asked for.
+    positions: list[tuple[float, str, int]] = field(default_factory=list)
 
     @property
     def rate_s(self) -> float:
@@ -166,7 +166,7 @@ def _send_more(epoll: select.epoll, to: socket.socket, connection: int, unsent: 
         epoll.modify(connection, select.EPOLLIN)
 
 
-def _position(answer: bytes) -> tuple[int, int]:
+def _position(answer: bytes) -> tuple[str, int]:
     start = answer.find(b"felix-position: ") + 16
-    partition, _, position = answer[start : answer.find(b"\r", start)].partition(b":")
-    return int(partition), int(position)
+    tenant, _, sequence = answer[start : answer.find(b"\r", start)].partition(b":")
+    return tenant.decode(), int(sequence)

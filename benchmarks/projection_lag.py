@@ -27,6 +27,8 @@ RATE_S = 2_000
 WARM_UP_S = 2.0
 LOOK_EVERY_S = 0.002
 CATCH_UP_TIMEOUT_S = 30.0
+#: What a client is told counts its own events; cursors count those of a partition.
+_PLACES = "select tenant_id::text, tenant_sequence, partition, position from felix.events"
 _CURSORS = "select partition, min(position) from felix.cursors where projection <> all(%s) group by partition"
 #: Those that follow the commands have positions of another kind.
 _OTHERS = [projection.name for projection in PROJECTIONS if projection.feed != "events"]
@@ -84,12 +86,14 @@ def run(bench: Bench) -> list[Row]:
         bench.drive(Load(api.port, 64, single_debits(books, bench.amount(1_000, 100), new_key("w"))))
         for _ in range(bench.rounds):
             before = cpu_s(worker.pid), cpu_s(api.pid)
-            answers, prober = _round(bench, endpoints, api.port, single_debits(books, number, new_key("l")))
+            answers, acknowledged_at, prober = _round(
+                bench, endpoints, api.port, single_debits(books, number, new_key("l"))
+            )
             after = cpu_s(worker.pid), cpu_s(api.pid)
-            warm = answers.positions[0][0] + WARM_UP_S
+            warm = acknowledged_at[0][0] + WARM_UP_S
             lags = [
                 max(0.0, prober.visible_at(partition, position) - acknowledged)
-                for acknowledged, partition, position in answers.positions
+                for acknowledged, partition, position in acknowledged_at
                 if acknowledged >= warm
             ]
             p50.append(percentile(lags, 0.5) * 1e3)
@@ -111,7 +115,9 @@ def run(bench: Bench) -> list[Row]:
     ]
 
 
-def _round(bench: Bench, endpoints: Endpoints, port: int, requests: list[bytes]) -> tuple[Answers, Prober]:
+def _round(
+    bench: Bench, endpoints: Endpoints, port: int, requests: list[bytes]
+) -> tuple[Answers, list[tuple[float, int, int]], Prober]:
     prober = Prober(endpoints)
     try:
         answers = bench.drive(Load(port, 64, requests, rate_s=RATE_S, positions=True))
@@ -121,8 +127,11 @@ def _round(bench: Bench, endpoints: Endpoints, port: int, requests: list[bytes])
     if answers.accepted != len(requests):
         prober.stop()
         raise AssertionError(f"{len(requests)} sent, {answers.accepted} accepted, {answers.others}")
+    with connect(endpoints.database_url) as connection:
+        places = {(tenant, own): place for tenant, own, *place in connection.execute(_PLACES)}
+    acknowledged_at = [(at, *places[tenant, own]) for at, tenant, own in answers.positions]
     heads: dict[int, int] = {}
-    for _, partition, position in answers.positions:
+    for _, partition, position in acknowledged_at:
         heads[partition] = max(heads.get(partition, 0), position)
     prober.until(heads)
-    return answers, prober
+    return answers, acknowledged_at, prober

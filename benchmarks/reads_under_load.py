@@ -3,9 +3,9 @@
 One real API process and one real worker. The log is filled with usage events in batches of 1,000 for 500 accounts of
 50 tenants, and the read models retell all of it first. Then 200 requests a second ask for one account each, in turn,
 at times that were fixed beforehand; latency counts from the moment a request was due, so that a stall counts for
-every request that it holds up. Meanwhile other processes send 200 single debits a second, also at fixed times, and a
-batch of 1,000 usage events every five seconds. In the same run, alternating: the same reads without writes, and
-``/healthz``, which asks nobody, at the same rate. Every answer must be a 200, and every write accepted.
+every request that it holds up. Meanwhile other processes send 200 single debits a second, also at fixed times. In the
+same run, alternating: the same with a batch of 1,000 usage events every five seconds on top, the same reads without
+writes, and ``/healthz``, which asks nobody, at the same rate. Every answer must be a 200, and every write accepted.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def run(bench: Bench) -> list[Row]:
     endpoints = bench.database("reads_under_load")
     books = open_books(endpoints, tenants=bench.amount(50, 4), accounts=bench.amount(500, 20))
     lasts_s = bench.amount(LASTS_S, 2)
-    quiet, busy, bare = list[Answers](), list[Answers](), list[Answers]()
+    bare, quiet, busy, bursts = list[Answers](), list[Answers](), list[Answers](), list[Answers]()
     with (
         bench.worker(endpoints),
         bench.api(endpoints) as api,
@@ -58,12 +58,14 @@ def run(bench: Bench) -> list[Row]:
         for _ in range(bench.rounds):
             bare.append(bench.drive(_at_rate(api.port, [get("/healthz")] * (READS_S * lasts_s))))
             quiet.append(_read(bench, api.port, books, lasts_s))
-            writing = _write(writers, api.port, books, lasts_s + WARM_UP_S)
-            time.sleep(WARM_UP_S)
-            busy.append(_read(bench, api.port, books, lasts_s))
-            _check([*(each.result() for each in writing), bare[-1], quiet[-1], busy[-1]])
+            for read, batches_too in ((busy, False), (bursts, True)):
+                writing = _write(writers, api.port, books, lasts_s + WARM_UP_S, batches_too)
+                time.sleep(WARM_UP_S)
+                read.append(_read(bench, api.port, books, lasts_s))
+                _check([*(each.result() for each in writing), read[-1]])
+            _check([bare[-1], quiet[-1]])
     what = f"GET balance at {READS_S} requests/s, {stored:,} events stored"
-    writes = f"meanwhile {WRITES_S} single debits/s, and {ITEMS:,} usage events every {BATCH_EVERY_S} s"
+    writes = f"meanwhile {WRITES_S} single debits/s"
     return [
         Row(
             f"{what}, writes going on, p99",
@@ -75,6 +77,8 @@ def run(bench: Bench) -> list[Row]:
         Row("the same, p50", "ms", _percentile(busy, 0.5)),
         Row("the same, p99.9", "ms", _percentile(busy, 0.999)),
         Row("the same, the longest", "ms", _percentile(busy, 1.0)),
+        Row(f"the same with a batch of {ITEMS:,} every {BATCH_EVERY_S} s on top, p99", "ms", _percentile(bursts, 0.99)),
+        Row(f"the same with a batch of {ITEMS:,} every {BATCH_EVERY_S} s on top, p50", "ms", _percentile(bursts, 0.5)),
         Row("the same reads without writes, p99", "ms", _percentile(quiet, 0.99)),
         Row("the same reads without writes, p50", "ms", _percentile(quiet, 0.5)),
         Row("GET /healthz at the same rate without writes, p99", "ms", _percentile(bare, 0.99)),
@@ -100,8 +104,13 @@ def _read(bench: Bench, port: int, books: list[Books], lasts_s: int) -> Answers:
     return bench.drive(_at_rate(port, requests))
 
 
-def _write(writers: ProcessPoolExecutor, port: int, books: list[Books], lasts_s: int) -> list[Future[Answers]]:
+def _write(
+    writers: ProcessPoolExecutor, port: int, books: list[Books], lasts_s: int, batches_too: bool
+) -> list[Future[Answers]]:
     debits = single_debits(books, WRITES_S * lasts_s, new_key("w"))
+    writing = [writers.submit(drive, Load(port, CONNECTIONS, debits, rate_s=WRITES_S))]
+    if not batches_too:
+        return writing
     run = new_key("u")
     batches = [
         post(
@@ -114,10 +123,7 @@ def _write(writers: ProcessPoolExecutor, port: int, books: list[Books], lasts_s:
             (number, books[number % len(books)]) for number in range(-(-lasts_s // BATCH_EVERY_S))
         )
     ]
-    return [
-        writers.submit(drive, Load(port, CONNECTIONS, debits, rate_s=WRITES_S)),
-        writers.submit(drive, Load(port, 1, batches, rate_s=1 / BATCH_EVERY_S)),
-    ]
+    return [*writing, writers.submit(drive, Load(port, 1, batches, rate_s=1 / BATCH_EVERY_S))]
 
 
 def _check(answers: list[Answers]) -> None:
