@@ -126,9 +126,10 @@ class Stage:
             waiting = invite(self.world, self.bakery)
             self.ids[examples.INVITATION_ID] = waiting.invitation_id
             self.ids[examples.ACCEPT_INVITATION[0]["token"]] = waiting.token
-        elif name in ("change_role", "end_membership", "list_members", "list_users", "disable_user", "enable_user"):
-            self.ids[examples.USER_ID] = invite(self.world, self.bakery).join().id
-        elif name == "erase_user":
+        elif (
+            name in ("change_role", "end_membership", "list_members", "list_users", "disable_user", "enable_user")
+            or name == "erase_user"
+        ):
             self.ids[examples.USER_ID] = invite(self.world, self.bakery).join().id
         elif name == "erase_personal_data":
             self.ids[examples.SUBJECT_ID] = invite(self.world, self.bakery).invitation_id

@@ -28,6 +28,7 @@ from felix import bootstrap
 from felix.application.performer import new_context
 from felix.cli.doctoring import CHECKS, Examination, Finding, Limits, examine
 from felix.domain.tenancy.tenant import OnboardTenant
+from felix.eventstore.migrations import migrate
 from felix.projections.vital_signs import VERIFICATION
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "journeys"))
@@ -228,6 +229,7 @@ def test_an_old_backup_or_none(home: Path) -> None:
 
 
 # A database of your own.
+ROLE_PASSWORD = "a password of the roles"
 
 
 def execute(database: str, statement: str, *parameters: object) -> None:
@@ -235,10 +237,17 @@ def execute(database: str, statement: str, *parameters: object) -> None:
         connection.execute(statement.encode(), parameters)
 
 
+def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Set a database of one's own, as one should: with a password for Felix's roles."""
+    monkeypatch.setenv("FELIX_DATABASE_URL", url)
+    monkeypatch.setenv("FELIX_DATABASE_ROLE_PASSWORD", ROLE_PASSWORD)
+
+
 @pytest.fixture
 def worker(felix: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch, database: str) -> Iterator[None]:
     """A worker on a database that is up to date."""
-    monkeypatch.setenv("FELIX_DATABASE_URL", database)
+    use(monkeypatch, database)
+    migrate(database, partitions=4, role_password=ROLE_PASSWORD)
     runner = bootstrap.open_runner(felix.endpoints, partitions=4)
     runner.start()
     eventually(lambda: all(lag.owned for lag in runner.lag().values()))
@@ -249,7 +258,8 @@ def worker(felix: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch, data
 @pytest.fixture
 def idle(felix: CommandLine, home: Path, monkeypatch: pytest.MonkeyPatch, database: str) -> str:
     """A database that is up to date and has no worker."""
-    monkeypatch.setenv("FELIX_DATABASE_URL", database)
+    use(monkeypatch, database)
+    migrate(database, partitions=4, role_password=ROLE_PASSWORD)
     return database
 
 
@@ -272,7 +282,7 @@ def test_migrations_that_are_pending_edited_or_from_the_future(worker: None, dat
 def test_a_database_without_anything_is_not_changed(postgres_url: str, home: Path, monkeypatch: Any) -> None:
     empty = psycopg.conninfo.make_conninfo(postgres_url, dbname="empty")
     execute(postgres_url, "create database empty")
-    monkeypatch.setenv("FELIX_DATABASE_URL", empty)
+    use(monkeypatch, empty)
     try:
         assert "are pending: 0001_roles" in only(look(), "migrations")
         with psycopg.connect(empty) as connection:
@@ -368,10 +378,10 @@ def silent() -> Iterator[int]:
 
 
 def test_a_database_that_is_away_or_frozen(home: Path, monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
-    monkeypatch.setenv("FELIX_DATABASE_URL", "postgresql://felix:hush@127.0.0.1:1/felix")
+    use(monkeypatch, "postgresql://felix:hush@127.0.0.1:1/felix")
     told = only(look(), "database")
     assert "does not answer" in told and "refused" in told and "hush" not in told
-    monkeypatch.setenv("FELIX_DATABASE_URL", f"postgresql://felix@127.0.0.1:{silent}/felix")
+    use(monkeypatch, f"postgresql://felix@127.0.0.1:{silent}/felix")
     began_at = time.monotonic()
     told = only(look(Limits(disk_low_bytes=0, disk_full_bytes=0, memory_low_bytes=0, answer_timeout_s=1)), "database")
     assert "did not answer within 1 s" in told and time.monotonic() - began_at < 10
@@ -464,6 +474,7 @@ def test_a_frozen_valkey_and_a_frozen_postgres(running: RunningFelix, seen: Any)
 
 
 def test_a_database_directory_that_was_opened(running: RunningFelix, seen: Any) -> None:
+    eventually(lambda: seen() == {})
     place = running.data_dir / "pgdata"
     place.chmod(0o755)
     try:

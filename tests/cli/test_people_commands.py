@@ -90,7 +90,7 @@ def test_who_has_lost_everything_is_helped_by_the_operator(installed: CommandLin
     user_id = accept(installed, told["result"], "grace@example.com")
     reset = installed.done("users", "password-reset", "grace@example.com")
     assert reset["user_id"] == user_id and reset["url"].startswith("https://felix.example/sign-in/reset#")
-    assert rows(installed, "select purpose from felix.links where subject = '%s'" % user_id) == [("password_reset",)]
+    assert rows(installed, f"select purpose from felix.links where subject = '{user_id}'") == [("password_reset",)]
     refused = installed("users", "remove-second-factor", "grace@example.com")
     assert refused.code == 1 and "second factor" in refused.err
 

@@ -34,9 +34,14 @@ def events(workshop: Workshop) -> list[RecordedEvent]:
 def test_policies_are_found_and_are_no_projections() -> None:
     names = [policy.name for policy in policies.discover()]
     assert names == [
-        "changed_roles_end_sessions", "deadlines_book_expiries", "erased_people_are_forgotten",
-        "expiring_lots_are_announced", "invitations_run_out", "registered_users_join", "rotations_are_finished",
-    ]  # fmt: skip
+        "changed_roles_end_sessions",
+        "deadlines_book_expiries",
+        "erased_people_are_forgotten",
+        "expiring_lots_are_announced",
+        "invitations_run_out",
+        "registered_users_join",
+        "rotations_are_finished",
+    ]
     assert not set(names) & {projection.name for projection in PROJECTIONS}
 
 

@@ -43,6 +43,8 @@ from felix.projections.runner import ProjectionRunner
 from felix.projections.tenant_tx import ReadPool, TenantTx
 
 PARTITION = 0
+#: What is sealed once must open whenever the tenant lives on.
+ROOT_KEYS = RootKeys([new_root_key()])
 T = TypeVar("T")
 
 
@@ -186,8 +188,8 @@ class House:
 
     def be_peopled(self, tenant_id: UUID) -> None:
         """People who are invited, come, change and go, and some who don't."""
-        invited, keys = [], RootKeys([new_root_key()])
-        inviter = Inviter(Vault(keys), keys, "https://felix.example")
+        invited = []
+        inviter = Inviter(Vault(ROOT_KEYS), ROOT_KEYS, "https://felix.example")
         for role in ("client_owner", "client_member", "client_approver", "client_member"):
             made = inviter.address(tenant_id, "us", uuid4().hex, f"{uuid4().hex}@example.com")
             sent = {"invitation_id": made.invitation_id, "email_commitment": made.email_commitment}
@@ -204,9 +206,8 @@ class House:
 
     def be_entrusted(self, tenant_id: UUID) -> None:
         """Secrets that are set, rotated, used and removed."""
-        keys = RootKeys([new_root_key()])
         for name, overlap_s in (("github", 0), ("github", 60), ("github", 0), ("stripe", 0)):
-            self.perform(tenant_id, *setting(keys, tenant_id, {"name": name, "overlap_s": overlap_s}, "a-secret"))
+            self.perform(tenant_id, *setting(ROOT_KEYS, tenant_id, {"name": name, "overlap_s": overlap_s}, "a-secret"))
         for _ in range(3):
             self.perform(tenant_id, UseSecret(name="github", purpose="deploy"))
         self.perform(tenant_id, RemoveSecret(name="stripe", reason="gone"))

@@ -54,8 +54,8 @@ def session_look_up(
             return None
         async with reads.unbound() as tx:
             row = await tx.fetch_one(
-                "select session_id, user_id, method, second_factor, last_seen_at, expires_at, stepped_up_at, memberships"
-                " from felix.authenticate_session(%s)",
+                "select session_id, user_id, method, second_factor, last_seen_at, expires_at, stepped_up_at,"
+                " memberships from felix.authenticate_session(%s)",
                 hash_token(token),
             )
         if row is None:

@@ -21,8 +21,8 @@ SESSION_ID = "sess_019a8f4e5c7b7000800000000000000d"
 USER_ID = "usr_019a8f4e5c7b7000800000000000000a"
 
 BALANCE = {"available_mtok": 950_000, "held_mtok": 50_000, "frozen_mtok": 0, "debt_mtok": 0}
-_CHANGED = {"account_id": ACCOUNT_ID, "balance": BALANCE}
-_REASON = {"reason": "Agreed with the client on the phone."}
+CHANGED = {"account_id": ACCOUNT_ID, "balance": BALANCE}
+REASON = {"reason": "Agreed with the client on the phone."}
 _DEBIT = {
     "account_id": ACCOUNT_ID,
     "debit_id": DEBIT_ID,
@@ -89,39 +89,39 @@ WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "Main account"},
         {"account_id": ACCOUNT_ID, "name": "Main account", "credit_limit_mtok": 0},
     ),
-    "CloseTokenAccount": (_REASON, _CHANGED),
-    "FreezeTokenAccount": (_REASON, _CHANGED),
-    "UnfreezeTokenAccount": (_REASON, _CHANGED),
+    "CloseTokenAccount": (REASON, CHANGED),
+    "FreezeTokenAccount": (REASON, CHANGED),
+    "UnfreezeTokenAccount": (REASON, CHANGED),
     "GrantTokens": (
         {"amount_mtok": 1_000_000, "kind": "purchased", "cost_minor": 2500, "currency": "EUR"},
-        _CHANGED | {"lot_id": LOT_ID},
+        CHANGED | {"lot_id": LOT_ID},
     ),
-    "BookExpiries": ({}, _CHANGED),
-    "ExpireLot": ({}, _CHANGED),
-    "ClawBackTokens": (_REASON | {"amount_mtok": 5_000}, _CHANGED),
-    "VoidLot": (_REASON, _CHANGED),
-    "ExtendLot": (_REASON | {"expires_at": "2027-12-31T23:59:59Z"}, _CHANGED),
-    "FreezeLot": (_REASON, _CHANGED),
-    "UnfreezeLot": (_REASON, _CHANGED),
+    "BookExpiries": ({}, CHANGED),
+    "ExpireLot": ({}, CHANGED),
+    "ClawBackTokens": (REASON | {"amount_mtok": 5_000}, CHANGED),
+    "VoidLot": (REASON, CHANGED),
+    "ExtendLot": (REASON | {"expires_at": "2027-12-31T23:59:59Z"}, CHANGED),
+    "FreezeLot": (REASON, CHANGED),
+    "UnfreezeLot": (REASON, CHANGED),
     "HoldTokens": (
         {"amount_mtok": 50_000, "meter": "change.plan", "ttl_s": 900, "purpose": "Plan a change"},
-        _CHANGED | {"hold_id": HOLD_ID},
+        CHANGED | {"hold_id": HOLD_ID},
     ),
-    "CaptureHold": ({"amount_mtok": 41_000}, _CHANGED | {"hold_id": HOLD_ID}),
-    "ReleaseHold": ({}, _CHANGED | {"hold_id": HOLD_ID}),
-    "ExtendHold": ({"ttl_s": 1800}, _CHANGED | {"hold_id": HOLD_ID}),
+    "CaptureHold": ({"amount_mtok": 41_000}, CHANGED | {"hold_id": HOLD_ID}),
+    "ReleaseHold": ({}, CHANGED | {"hold_id": HOLD_ID}),
+    "ExtendHold": ({"ttl_s": 1800}, CHANGED | {"hold_id": HOLD_ID}),
     "DebitTokens": ({"meter": "llm.input_tokens", "quantity": 4808, "model": "gpt-4o"}, _DEBIT),
-    "ReverseDebit": (_REASON | {"amount_mtok": 7212}, _CHANGED),
+    "ReverseDebit": (REASON | {"amount_mtok": 7212}, CHANGED),
     "TransferTokens": (
         {"to_account_id": "acct_019a8f4e5c7b70008000000000000009", "amount_mtok": 10_000},
         {"transfer_id": TRANSFER_ID, "amount_mtok": 10_000, "balance": BALANCE},
     ),
-    "SetCreditLimit": (_REASON | {"credit_limit_mtok": 100_000}, _CHANGED),
-    "SetSpendCap": ({"limit_mtok": 500_000, "window": "month"}, _CHANGED | {"cap_id": CAP_ID}),
-    "RemoveSpendCap": ({}, _CHANGED | {"cap_id": CAP_ID}),
-    "ProposeAdjustment": (_REASON | {"amount_mtok": 5_000}, _CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
-    "ApproveAdjustment": ({}, _CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
-    "RejectAdjustment": (_REASON, _CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
+    "SetCreditLimit": (REASON | {"credit_limit_mtok": 100_000}, CHANGED),
+    "SetSpendCap": ({"limit_mtok": 500_000, "window": "month"}, CHANGED | {"cap_id": CAP_ID}),
+    "RemoveSpendCap": ({}, CHANGED | {"cap_id": CAP_ID}),
+    "ProposeAdjustment": (REASON | {"amount_mtok": 5_000}, CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
+    "ApproveAdjustment": ({}, CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
+    "RejectAdjustment": (REASON, CHANGED | {"adjustment_id": ADJUSTMENT_ID}),
     "SetSecret": (
         {"value": "ghp_example", "kind": "token", "overlap_s": 86_400},
         {"name": "github", "version": 1, "kind": "token"},
@@ -604,8 +604,8 @@ MY_DATA = {
 }
 
 _SESSION = {"session_id": SESSION_ID, "user_id": USER_ID, "expires_at": "2026-02-14T12:00:00+00:00"}
-_TOKEN = "q3Zx8KcT5mVY2rJ9wLhB7nPf4sDgA6eUoXiM1yQtRkE"  # noqa: S105 nobody's
-_PASSWORD = "correct horse battery staple"  # noqa: S105 nobody's
+_TOKEN = "q3Zx8KcT5mVY2rJ9wLhB7nPf4sDgA6eUoXiM1yQtRkE"
+_PASSWORD = "correct horse battery staple"
 _CODES = ["7k3m-9fxt-2qpa-v8hd"]
 SESSIONS = {
     "data": [

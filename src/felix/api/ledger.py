@@ -52,7 +52,14 @@ def told_of(action: str) -> str:
     return "\n\nFounder only." if set(grants) <= PLATFORM_ROLES else ""
 
 
-def writes(path: str, command_class: type[Command], *, status: int = 200, router: APIRouter = router) -> None:
+def writes(
+    path: str,
+    command_class: type[Command],
+    *,
+    status: int = 200,
+    example: tuple[Any, Any] | None = None,
+    router: APIRouter = router,
+) -> None:
     """Add an endpoint that performs a command. Path parameters become fields of the command of the same name."""
     in_path = frozenset(part[1:-1] for part in path.split("/") if part.startswith("{"))
     action = command_class.command_name
@@ -62,7 +69,7 @@ def writes(path: str, command_class: type[Command], *, status: int = 200, router
         command = command_from(command_class, await read_json(request), request.path_params)
         return await perform(request, principal, command, status)
 
-    asked, answered = examples.WRITES[command_class.__name__]
+    asked, answered = example or examples.WRITES[command_class.__name__]
     name = command_class.command_name.partition(".")[2]
     router.add_api_route(
         path,

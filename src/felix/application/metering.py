@@ -17,6 +17,8 @@ from felix.domain.metering.rate_card import RateCard, UnknownPrice
 CLOCK_TOLERANCE = timedelta(minutes=5)
 #: The time of use chooses the price in force, so a client may not choose any time; 35 days is what Stripe allows.
 CLIENTS_MAY_BACKDATE = timedelta(days=35)
+#: Who imports what happened before, by the role that the log names them with.
+MAY_CHOOSE_ANY_TIME = ("founder", "system")
 ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -50,7 +52,8 @@ def debit_usage_batch(command: DebitUsageBatch, unit: UnitOfWork) -> dict[str, A
     """
     now = unit.context.at
     newest = now + CLOCK_TOLERANCE
-    oldest = now - CLIENTS_MAY_BACKDATE if unit.context.actor.startswith("client:") else ANY_TIME
+    by = unit.context.actor.partition(":")[0]
+    oldest = ANY_TIME if by in MAY_CHOOSE_ANY_TIME else now - CLIENTS_MAY_BACKDATE
     known = unit.known_usage([item.dedupe_key for item in command.items])
     card = unit.find(RateCard, command.rate_card_id)
     accounts: dict[str, TokenAccount | None] = {}

@@ -8,7 +8,7 @@ from felix.eventstore.side_statements import SideStatement
 
 
 def bound(issuer: str, subject_index: bytes, user_id: str) -> SideStatement:
-    """Question: bindings of this user, or of this identity, at a provider: the user, and whether it is this identity."""
+    """Question: bindings of this user, or of this identity, at a provider: whose, and whether it is this identity."""
     return SideStatement(
         "select user_id, subject_index = %s from felix.bound_identities"
         " where issuer = %s and (subject_index = %s or user_id = %s)",

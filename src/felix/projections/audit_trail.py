@@ -1,7 +1,7 @@
 """Audit trail: every command, accepted or refused: who gave it, for whom, why, and what became of it.
 
-It retells the feed of commands and follows it within moments. Its rows lead to the events by their places in the tenant's log, so what
-belongs to a correlation id is found here, and the log needs no index for it.
+It retells the feed of commands and follows it within moments. Its rows lead to the events by their places in the
+tenant's log, so what belongs to a correlation id is found here, and the log needs no index for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from felix.projections.tenant_tx import Row, TenantTx
 EXPORT_PAGE = 1_000
 _COPY = (
     b"copy audit_trail (partition, sequence, tenant_id, recorded_at, accepted, first_tenant_sequence,"
-    b" last_tenant_sequence, correlation_id, causation_id, command_key, type, actor, on_behalf_of, reason, code, detail)"
-    b" from stdin (format binary)"
+    b" last_tenant_sequence, correlation_id, causation_id, command_key, type, actor, on_behalf_of, reason, code,"
+    b" detail) from stdin (format binary)"
 )
 _LAST = """
     select t.tenant_id, coalesce(a.sequence, 0) from unnest(%b::uuid[]) as t (tenant_id) left join lateral (
@@ -37,7 +37,10 @@ _bigint = struct.Struct(">iq").pack
 
 
 class AuditTrail(Projection):
-    """One row a command. ``sequence`` counts the tenant's own: the feed's would tell how much others do. ``code`` and ``detail`` are those of a refusal, and missing where it was accepted."""
+    """One row a command. ``sequence`` counts the tenant's own: the feed's would tell how much others do.
+
+    ``code`` and ``detail`` are those of a refusal, and missing where it was accepted.
+    """
 
     name = "audit_trail"
     version = 2

@@ -37,7 +37,8 @@ async def aggregate_at(
         " and (%s::bigint is null or tenant_sequence <= %s) and (%s::timestamptz is null or recorded_at <= %s)"
         " and version < coalesce((select min(s.version) from felix.snapshots s where s.partition = %s"
         " and s.tenant_id = %s and s.stream = %s and s.modified_on > %s), 9223372036854775807)",
-        tx.partition, tx.tenant_id, stream, tenant_sequence, tenant_sequence, at, at, tx.partition, tx.tenant_id, stream, at,
+        tx.partition, tx.tenant_id, stream, tenant_sequence, tenant_sequence, at, at, tx.partition, tx.tenant_id,
+        stream, at,
     )  # fmt: skip
     if last is None or last["version"] is None:
         return None

@@ -17,8 +17,8 @@ _ADD = """
     select %s, * from unnest(%b::uuid[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], %b::bigint[],
       %b::timestamptz[], %b::bigint[], %b::timestamptz[], %b::text[])
     on conflict on constraint stream_heads_pkey do update set version = excluded.version,
-      events = h.events + excluded.events, last_tenant_sequence = excluded.last_tenant_sequence, last_at = excluded.last_at,
-      last_type = excluded.last_type
+      events = h.events + excluded.events, last_tenant_sequence = excluded.last_tenant_sequence,
+      last_at = excluded.last_at, last_type = excluded.last_type
 """
 
 
@@ -75,8 +75,8 @@ PROJECTION = StreamHeads()
 #: Sorts after every character of a name.
 _LAST = "\U0010ffff"
 _HEADS = (
-    "select stream, kind, local_id as id, version, events, first_tenant_sequence, first_at, last_tenant_sequence, last_at, last_type"
-    " from read.stream_heads where partition = %s and tenant_id = %s"
+    "select stream, kind, local_id as id, version, events, first_tenant_sequence, first_at, last_tenant_sequence,"
+    " last_at, last_type from read.stream_heads where partition = %s and tenant_id = %s"
 )
 
 
@@ -91,8 +91,8 @@ async def streams(
 ) -> list[Row]:
     """The tenant's streams, of one kind or with ids that begin with ``prefix`` if asked.
 
-    The one with the newest event comes first; ``after`` is then the ``last_tenant_sequence`` at which the page before ended.
-    By name, it is the ``stream``.
+    The one with the newest event comes first; ``after`` is then the ``last_tenant_sequence`` at which the page before
+    ended. By name, it is the ``stream``.
     """
     query, given = _HEADS, [tx.partition, tx.tenant_id]
     if kind is not None:

@@ -58,6 +58,7 @@ class ReadTx:
         self._pool = pool
         self._source = source
         self._connection: Connection | None = None
+        self._begun = False
 
     async def fetch(self, query: LiteralString, *parameters: Any) -> list[Row]:
         """Ask, and get all rows. Raises :class:`Unavailable` when the database is away, and :class:`BeingRebuilt`."""
@@ -91,6 +92,7 @@ class ReadTx:
             for statement in bind:
                 await connection.execute(statement)
             cursor = await connection.execute(query, parameters)
+        self._begun = True
         row = await leftover.fetchone()
         if row is None or row["bound"]:
             await connection.close()
@@ -98,12 +100,16 @@ class ReadTx:
         return await cursor.fetchall()
 
     async def end(self) -> None:
-        """Give the connection back, whatever became of the transaction. A second call does nothing."""
+        """Give the connection back, whatever became of the transaction. A second call does nothing.
+
+        One whose beginning was cut short is closed: the driver may believe that it prepared what the server dropped.
+        """
         connection, self._connection = self._connection, None
         if connection is None:
             return
         try:
-            if connection.pgconn.pipeline_status or connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+            busy = connection.pgconn.pipeline_status or connection.pgconn.transaction_status == TransactionStatus.ACTIVE
+            if busy or not self._begun:
                 await connection.close()
             elif not connection.closed:
                 async with asyncio.timeout(ROLLBACK_TIMEOUT_S):

@@ -47,8 +47,8 @@ _ADD_SUMS = """
 """
 _COPY = (
     b"copy token_transactions (partition, tenant_sequence, version, recorded_at, amount_mtok, available_mtok,"
-    b" balance_mtok, tenant_id, event_id, account_id, type, actor, command_key, reference, reason, ledger_accounts, assets, amounts)"
-    b" from stdin (format binary)"
+    b" balance_mtok, tenant_id, event_id, account_id, type, actor, command_key, reference, reason, ledger_accounts,"
+    b" assets, amounts) from stdin (format binary)"
 )
 _row_head = struct.Struct(">hiiiqiqiqiqiqiqi16si16s").pack
 
@@ -165,8 +165,8 @@ def _row(
     return b"".join(
         (
             _row_head(
-                18, 4, event.partition, 8, event.tenant_sequence, 8, event.version, 8, micros(event.recorded_at), 8, amount,
-                8, available, 8, balance, 16, tenant_id.bytes, 16, event.event_id.bytes,
+                18, 4, event.partition, 8, event.tenant_sequence, 8, event.version, 8, micros(event.recorded_at),
+                8, amount, 8, available, 8, balance, 16, tenant_id.bytes, 16, event.event_id.bytes,
             ),
             text(account_id.encode()),
             text(event.type.encode()),
