@@ -90,6 +90,8 @@ JOB_STATEMENT_TIMEOUT_MS = 20_000
 RUN_FILE = "run.json"
 #: The secret of the platform that is the private key of its GitHub App.
 GITHUB_APP_KEY = "github.app-key"
+#: What runs here, and where, while ``felix up`` does.
+PROCESSES_FILE = "processes.json"
 #: Made by ``felix up``; whoever restores a database needs it too.
 ROOT_KEY_FILE = "root-key"
 #: Why somebody is erased once more after a restore.
@@ -244,8 +246,12 @@ def open_sign_in_provider(settings: Settings) -> OidcProvider | None:
 
 
 def public_url(settings: Settings) -> str:
-    """Where people reach Felix."""
-    return settings.public_url or f"http://{settings.host}:{settings.port}"
+    """Where people reach Felix: as set, or where the `felix up` of this directory says that it listens."""
+    if settings.public_url is not None:
+        return settings.public_url
+    with suppress(OSError, ValueError, KeyError):
+        return str(json.loads((settings.data_dir / PROCESSES_FILE).read_text())["url"])
+    return f"http://{settings.host}:{settings.port}"
 
 
 def make_link(settings: Settings, endpoints: Endpoints, purpose: Purpose, user_id: str) -> str:

@@ -101,7 +101,9 @@ class Demonstration:
 def comparable(said: str, living: bool) -> str:
     """The text without what differs from run to run; of a living system only its words."""
     said = re.sub(r"fx_live_\w{36}", "KEY", said)
-    said = re.sub(r"\b(acct|lot|hold|deb|key|cli)(_|-)[0-9a-f]{16,42}\b", r"\1_ID", said)
+    said = re.sub(r"\b(acct|lot|hold|deb|key|cli|usr|inv)(_|-)[0-9a-f]{16,42}\b", r"\1_ID", said)
+    said = re.sub(r"#[\w-]{43}", "#TOKEN", said)
+    said = re.sub(r"(?<=, password )[\w-]{20}", "PASSWORD", said)
     said = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID", said)
     said = re.sub(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|\+00:00)?", "MOMENT", said)
     said = re.sub(r"\b\d{1,4}:\d+\b", "POSITION", said)

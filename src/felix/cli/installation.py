@@ -227,6 +227,8 @@ class Installation:
             brief["FELIX_METRICS_TOKEN"] = self._kept_secret(METRICS_TOKEN_FILE)
         if endpoints.redis_url is not None:
             brief["FELIX_REDIS_URL"] = endpoints.redis_url
+        if self.settings.public_url is None:
+            brief["FELIX_PUBLIC_URL"] = self.url
         if self.settings.root_key is not None:
             brief["FELIX_ROOT_KEY"] = self.settings.root_key.get_secret_value()
         if endpoints.role_password is not None:
