@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from felix.cli.docs import access, api, app_schemas, diagram, errors, events, grants, metrics, schemas
+from felix.cli.docs import access, api, app_schemas, diagram, errors, events, grants, metrics, planner, schemas
 from felix.cli.errors import NoSourceCheckout, with_hint
 from felix.settings import env_example
 
@@ -24,6 +24,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/access.md": access.page,
     "docs/api.md": api.page,
     "docs/metrics.md": metrics.page,
+    "docs/planner.md": planner.page,
     ".env.example": env_example,
 }
 
