@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -71,7 +72,8 @@ def token_of(felix: RunningFelix, about: str) -> str:
     """The token of the link in the newest mail about somebody."""
     folder = felix.data_dir / "mail" / about
     eventually(lambda: any(folder.glob("*.eml")), told=lambda: f"no mail in {folder}")
-    found = re.search(r"#([A-Za-z0-9_-]{43})", sorted(folder.glob("*.eml"))[-1].read_text())
+    mail = message_from_bytes(max(folder.glob("*.eml")).read_bytes(), policy=policy.default)
+    found = re.search(r"#([A-Za-z0-9_-]{43})", mail.get_body().get_content())  # type: ignore[union-attr]
     assert found is not None
     return found[1]
 

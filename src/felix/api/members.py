@@ -84,9 +84,8 @@ async def people(request: Request, tenant_id: UUID, subjects: Iterable[str]) -> 
 
 
 def _named(row: dict[str, Any], person: dict[str, str] | None) -> dict[str, Any]:
-    """A row with what its person is called; null where nobody knows, as after an erasure."""
-    names = ("email",) if "invitation_id" in row else ("email", "name")
-    return row | {name: (person or {}).get(name) for name in names}
+    """A row with what its person is called, as far as anybody knows: nobody does after an erasure."""
+    return row | {name: value for name, value in (person or {}).items() if name in ("email", "name")}
 
 
 async def send_invitation(request: Request) -> Response:
@@ -320,7 +319,7 @@ async def show_me(request: Request) -> Response:
         "tenants": await _tenants_of(request, caller),
     }
     row |= {name: at for name in ("stepped_up_at", "expires_at") if (at := getattr(caller, name)) is not None}
-    return answer(_named(row, known.get(caller.id)) if is_person else row)
+    return answer(_named(row, known.get(caller.id)))
 
 
 async def _tenants_of(request: Request, caller: Caller) -> list[dict[str, Any]]:
