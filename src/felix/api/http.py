@@ -325,8 +325,8 @@ def correlation_id(request: Request) -> UUID:
 async def caller_of(request: Request) -> Caller:
     """Who asks, whatever they may do. Raises ``Unauthenticated``, and ``RateLimitExceeded`` instead if it goes on."""
     found = services(request)
-    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
-    if authorization is None and session is not None:
+    authorization, session = request.headers.get("authorization"), None
+    if authorization is None and (session := request.cookies.get(SESSION_COOKIE)) is not None:
         refuse_forgery(request)
     try:
         caller = await found.authenticator.caller(
