@@ -12,12 +12,12 @@ from starlette.responses import Response
 from felix.api import documents, examples
 from felix.api.http import (
     MAX_PAGE,
+    Endpoint,
     allowed,
     answer,
     chosen,
     command_from,
     fresh,
-    guarded,
     integer,
     paged,
     perform,
@@ -25,7 +25,7 @@ from felix.api.http import (
     read_json,
     services,
 )
-from felix.api.ledger import reads, told_of
+from felix.api.ledger import performs, reads
 from felix.api.replay import moment
 from felix.domain.base import Command
 from felix.domain.errors import Invalid
@@ -141,20 +141,10 @@ async def end_impersonation(request: Request) -> Response:
     return answered
 
 
-def _writes(path: str, endpoint: Any, command_class: type[Command], given: frozenset[str], status: int) -> None:
-    action, (asked, answered) = command_class.command_name, examples.WRITES[command_class.__name__]
-    router.add_api_route(
-        path,
-        guarded(endpoint),
-        methods=["POST"],
-        status_code=status,
-        operation_id=endpoint.__name__,
-        name=endpoint.__name__,
-        summary=endpoint.__doc__.splitlines()[0],
-        description=endpoint.__doc__.strip() + told_of(action),
-        response_class=Response,
-        openapi_extra=documents.does(action) | documents.write(command_class, given, asked, status, answered),
-    )
+def _writes(path: str, endpoint: Endpoint, command_class: type[Command], given: frozenset[str], status: int) -> None:
+    asked, answered = examples.WRITES[command_class.__name__]
+    described = documents.write(command_class, given, asked, status, answered)
+    performs(path, endpoint, command_class.command_name, described, status=status, router=router)
 
 
 _writes("/v1/impersonations", begin_impersonation, BeginImpersonation, _OF_THE_CALLER, 201)

@@ -22,14 +22,13 @@ from felix.api.http import (
     answer,
     command_from,
     decide,
-    guarded,
     integer,
     paged,
     read_json,
     respond,
     services,
 )
-from felix.api.ledger import reads, writes
+from felix.api.ledger import performs, reads, writes
 from felix.application.api_keys import enclosing
 from felix.domain.base import Command
 from felix.domain.identity.api_key import CreateApiKey, Reach, RevokeApiKey, RotateApiKey
@@ -56,20 +55,10 @@ def _makes(path: str, command_class: type[Command]) -> None:
         return respond(outcome, 201)
 
     asked, answered = examples.WRITES[command_class.__name__]
-    name = action.partition(".")[2]
-    told = (command_class.__doc__ or "").strip()
-    router.add_api_route(
-        path,
-        guarded(endpoint),
-        methods=["POST"],
-        status_code=201,
-        name=name,
-        operation_id=name,
-        summary=told.splitlines()[0],
-        description=told,
-        response_class=Response,
-        openapi_extra=documents.does(action) | documents.write(command_class, in_path, asked, 201, answered),
-    )
+    endpoint.__name__ = action.partition(".")[2]
+    endpoint.__doc__ = command_class.__doc__
+    described = documents.write(command_class, in_path, asked, 201, answered)
+    performs(path, endpoint, action, described, status=201, router=router)
 
 
 def reach_of(caller: Caller) -> Reach:

@@ -70,19 +70,28 @@ def writes(
         return await perform(request, principal, command, status)
 
     asked, answered = example or examples.WRITES[command_class.__name__]
-    name = command_class.command_name.partition(".")[2]
+    endpoint.__name__ = action.partition(".")[2]
+    endpoint.__doc__ = command_class.__doc__
+    described = documents.write(command_class, in_path, asked, status, answered)
+    performs(path, endpoint, action, described, status=status, router=router)
+
+
+def performs(
+    path: str, endpoint: Endpoint, action: str, described: dict[str, Any], *, status: int = 200, router: APIRouter
+) -> None:
+    """Add an endpoint that performs a command in its own way; it is called and told by its name and its docstring."""
+    told = (endpoint.__doc__ or "").strip()
     router.add_api_route(
         path,
         guarded(endpoint),
         methods=["POST"],
         status_code=status,
-        name=name,
-        operation_id=name,
-        summary=(command_class.__doc__ or name).strip().splitlines()[0],
-        description=(command_class.__doc__ or "").strip() + told_of(action),
+        name=endpoint.__name__,
+        operation_id=endpoint.__name__,
+        summary=told.splitlines()[0],
+        description=told + told_of(action),
         response_class=Response,
-        openapi_extra=documents.does(action) | documents.write(command_class, in_path, asked, status, answered),
-        responses={},
+        openapi_extra=documents.does(action) | described,
     )
 
 

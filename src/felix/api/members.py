@@ -28,7 +28,6 @@ from felix.api.http import (
     correlation_id,
     decide,
     fresh,
-    guarded,
     idempotency_key,
     integer,
     paged,
@@ -37,7 +36,7 @@ from felix.api.http import (
     respond,
     services,
 )
-from felix.api.ledger import reads, writes
+from felix.api.ledger import performs, reads, writes
 from felix.api.sessions import Asked, asked_for, begin_session, carry, posts
 from felix.application.identity import Addressed, Invited
 from felix.application.outcome import Outcome
@@ -132,18 +131,13 @@ async def refuse_other_address(request: Request, tenant_id: UUID, invitation_id:
         raise CommandKeyReused(conflicting_fields=["email"])
 
 
-router.add_api_route(
+performs(
     "/v1/invitations",
-    guarded(send_invitation),
-    methods=["POST"],
-    status_code=201,
-    name="send_invitation",
-    operation_id="send_invitation",
-    summary=(send_invitation.__doc__ or "").splitlines()[0],
-    description=(send_invitation.__doc__ or "").strip(),
-    response_class=Response,
-    openapi_extra=documents.does(SendInvitation.command_name)
-    | documents.write(InvitePerson, frozenset(), examples.SEND_INVITATION[0], 201, examples.SEND_INVITATION[1]),
+    send_invitation,
+    SendInvitation.command_name,
+    documents.write(InvitePerson, frozenset(), examples.SEND_INVITATION[0], 201, examples.SEND_INVITATION[1]),
+    status=201,
+    router=router,
 )
 writes("/v1/invitations/{invitation_id}/withdraw", WithdrawInvitation, router=router)
 

@@ -12,11 +12,11 @@ from starlette.responses import Response
 from felix.api import documents, examples
 from felix.api.http import (
     MAX_PAGE,
+    Endpoint,
     allowed,
     answer,
     command_from,
     fresh,
-    guarded,
     integer,
     paged,
     perform,
@@ -24,7 +24,7 @@ from felix.api.http import (
     read_json,
     services,
 )
-from felix.api.ledger import reads, told_of
+from felix.api.ledger import performs, reads
 from felix.api.problems import invalid
 from felix.application.secrets import MAX_VALUE_BYTES, setting, with_root_keys
 from felix.domain.base import Command
@@ -76,21 +76,11 @@ async def rotate_tenant_key(request: Request) -> Response:
     return await perform(request, principal, command, enclosed=with_root_keys(services(request).root_keys()))
 
 
-def _writes(path: str, endpoint: Any, command_class: type[Command], body: dict[str, Any]) -> None:
-    action, (asked, answered) = command_class.command_name, examples.WRITES[command_class.__name__]
+def _writes(path: str, endpoint: Endpoint, command_class: type[Command], body: dict[str, Any]) -> None:
+    asked, answered = examples.WRITES[command_class.__name__]
     described = documents.write(command_class, frozenset({"name"}), asked, 200, answered)
     described["requestBody"]["content"]["application/json"]["schema"] |= body
-    router.add_api_route(
-        path,
-        guarded(endpoint),
-        methods=["POST"],
-        operation_id=endpoint.__name__,
-        name=endpoint.__name__,
-        summary=endpoint.__doc__.splitlines()[0],
-        description=endpoint.__doc__.strip() + told_of(action),
-        response_class=Response,
-        openapi_extra=documents.does(action) | described,
-    )
+    performs(path, endpoint, command_class.command_name, described, router=router)
 
 
 def _body_of_a_value() -> dict[str, Any]:
