@@ -94,11 +94,9 @@ class Caller:
                 of_platform = access
         return of_platform
 
-    @property
-    def of_platform(self) -> bool:
+    def is_of_platform(self, at: datetime) -> bool:
         """Whether they may name any tenant."""
-        now = datetime.now(UTC)
-        return any(access.role in PLATFORM_ROLES and access.is_valid_at(now) for access in self.accesses)
+        return any(access.role in PLATFORM_ROLES and access.is_valid_at(at) for access in self.accesses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +125,8 @@ class Principal:
     caller: Caller
     role: Role
     tenant_id: UUID
+    #: Whether the caller is one of the people of the platform, whatever they are in this tenant.
+    of_platform: bool = False
     #: Whom the caller speaks for, where that is somebody else.
     on_behalf_of: str | None = field(default=None)
     #: Set while a founder has another role than their own.
@@ -151,7 +151,7 @@ def permit(caller: Caller, access: Access, action: str, at: datetime) -> None:
             "Only the founder may do this." if set(ACTIONS[action].grants) <= PLATFORM_ROLES else None,
             action=action,
         )
-    if caller.of_platform and caller.method != "api_key" and not caller.second_factor:
+    if caller.method != "api_key" and not caller.second_factor and caller.is_of_platform(at):
         raise SecondFactorMissing(action=action)
     if caller.scopes is not None and action not in actions_within(caller.scopes):
         raise OutOfScope(action=action)
@@ -264,14 +264,14 @@ class Authenticator:
 
         A tenant that a caller is no member of is one that does not exist.
         """
-        if caller.of_platform:
+        now = datetime.now(UTC)
+        if caller.is_of_platform(now):
             if not named or not named.isprintable():
                 raise Invalid(
                     "A founder's request names the tenant it is about in the Felix-Tenant header.",
                     errors=[{"pointer": "Felix-Tenant", "rule": "required", "detail": "short name or id of a tenant"}],
                 )
             return await self._any_tenant(named)
-        now = datetime.now(UTC)
         mine = [access for access in caller.accesses if access.is_valid_at(now)]
         if not mine:
             raise Forbidden("You are a member of no client.")
@@ -305,8 +305,9 @@ class Authenticator:
         impersonation :class:`NotImpersonating` and :class:`ReadOnlyImpersonation`.
         """
         now = datetime.now(UTC)
+        of_platform = caller.is_of_platform(now)
         on_platform = ACTIONS[action].place == "platform"
-        if on_platform and not caller.of_platform:
+        if on_platform and not of_platform:
             raise Forbidden("Only the founder may do this.", action=action)
         tenant_id = PLATFORM if on_platform else await self.tenant_id(caller, named)
         access = caller.in_tenant(tenant_id, now)
@@ -315,7 +316,7 @@ class Authenticator:
         if impersonation is not None:
             return await self._impersonating(caller, access, tenant_id, action, impersonation)
         permit(caller, access, action, now)
-        return Principal(caller, access.role, tenant_id)
+        return Principal(caller, access.role, tenant_id, of_platform)
 
     async def _impersonating(
         self, caller: Caller, access: Access, tenant_id: UUID, action: str, impersonation: str
@@ -339,4 +340,4 @@ class Authenticator:
         if not found.serves(caller, tenant_id, now):
             raise NotImpersonating()
         permit(caller, Access(tenant_id, found.role), action, now)
-        return Principal(caller, found.role, tenant_id, on_behalf_of=f"{found.role}:{found.id}", impersonation=found)
+        return Principal(caller, found.role, tenant_id, True, f"{found.role}:{found.id}", found)

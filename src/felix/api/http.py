@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -117,7 +118,7 @@ def guarded(endpoint: Endpoint) -> Endpoint:
         try:
             refuse_nul(request)
             response = await endpoint(request)
-            if response.status_code < 400:
+            if response.status_code < 400 and is_watched(request):
                 await write_down_read(request, getattr(response, "rows", None))
             return response
         except FelixError as error:
@@ -348,7 +349,7 @@ async def _principal(
     found = services(request)
     principal = await found.authenticator.principal(caller, action, named, impersonation)
     # What founders do about a client is not taken from the client's quota.
-    whole = PLATFORM if caller.of_platform else principal.tenant_id
+    whole = PLATFORM if principal.of_platform else principal.tenant_id
     found.rate_limits.take_of_client(request.scope, whole)
     watch(request, principal, action)
     return principal
@@ -379,7 +380,7 @@ async def allowed_everywhere(request: Request, action: str, named: str | None = 
     caller = await caller_of(request)
     named = request.headers.get("felix-tenant") or named
     eyes = request.headers.get("felix-impersonation")
-    if caller.of_platform and not named and eyes is None:
+    if not named and eyes is None and caller.is_of_platform(datetime.now(UTC)):
         return await _principal(request, caller, action, str(PLATFORM), None), None
     principal = await _principal(request, caller, action, named, eyes)
     return principal, principal.tenant_id

@@ -268,14 +268,11 @@ def _depth(value: Any) -> int:
     depth, level = 0, [value]
     while level and depth <= MAX_DEPTH:
         depth += 1
-        level = (
-            [
-                inner
-                for outer in level
-                for inner in (outer.values() if isinstance(outer, dict) else outer)
-                if isinstance(inner, dict | list)
-            ]
-            if isinstance(value, dict | list)
-            else []
-        )
+        level = [inner for outer in level if isinstance(outer, dict | list) for inner in _inside(outer)]
     return depth
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterator[Any]:
+    """The objects and arrays in an object or array."""
+    inside = value.values() if isinstance(value, dict) else value
+    return (inner for inner in inside if isinstance(inner, dict | list))
