@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from shutil import rmtree
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -497,9 +498,11 @@ def open_doorbell(endpoints: Endpoints) -> Doorbell:
     return Doorbell(endpoints.redis_url)
 
 
-def listen_to_doorbell(endpoints: Endpoints, heard: Callable[[int, int], None]) -> Listener | None:
-    """Hears what other processes committed; not started yet, and None without Valkey."""
-    return None if endpoints.redis_url is None else Listener(endpoints.redis_url, heard)
+def listen_to_doorbell(
+    endpoints: Endpoints, heard: Callable[[int, int], None], wanted: Event | None = None
+) -> Listener | None:
+    """Hears what other processes committed, while that is wanted; not started yet, and None without Valkey."""
+    return None if endpoints.redis_url is None else Listener(endpoints.redis_url, heard, wanted)
 
 
 def ensure_database(server_url: str, name: str) -> bool:
@@ -538,7 +541,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
     last_uses = LastUses(authenticator.take_uses, write_uses)
     looks = _Looks(settings, endpoints, reads)
-    listener = listen_to_doorbell(endpoints, live.wake)
+    listener = listen_to_doorbell(endpoints, live.wake, live.followed)
     await reads.open()
     last_uses.start()
     if listener is not None:

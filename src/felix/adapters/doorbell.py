@@ -78,10 +78,14 @@ class Doorbell:
 class Listener:
     """Hears the bell in a thread and passes each ring on, until it is closed; reconnects for ever."""
 
-    def __init__(self, url: str, heard: Callable[[int, int], None]) -> None:
-        """``heard(partition, position)`` is called in the listener's thread and must be quick."""
+    def __init__(self, url: str, heard: Callable[[int, int], None], wanted: threading.Event | None = None) -> None:
+        """``heard(partition, position)`` is called in the listener's thread and must be quick.
+
+        ``wanted`` is set while anybody would be woken; without one somebody always is. Hearing costs each commit.
+        """
         self._url = url
         self._heard = heard
+        self._wanted = wanted or _always()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="doorbell-listener", daemon=True)
 
@@ -100,13 +104,15 @@ class Listener:
 
         was_away = False
         while not self._closing.is_set():
+            if not self._wanted.wait(0.5):
+                continue
             try:
                 with _client(self._url) as client, client.pubsub(ignore_subscribe_messages=True) as subscription:
                     subscription.subscribe(CHANNEL)
                     if was_away:
                         log.info("valkey is back")
                     was_away = False
-                    while not self._closing.is_set():
+                    while self._wanted.is_set() and not self._closing.is_set():
                         message = subscription.get_message(timeout=0.5)
                         if message is not None and (ring := _read(message["data"])) is not None:
                             self._heard(*ring)
@@ -115,6 +121,12 @@ class Listener:
                     log.warning("valkey is away, projections poll meanwhile: %s", error)
                 was_away = True
                 self._closing.wait(PAUSE_S)
+
+
+def _always() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 def _client(url: str):  # type: ignore[no-untyped-def]

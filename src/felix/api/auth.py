@@ -185,6 +185,8 @@ class Authenticator:
         #: What was good when it was last looked up, also when it has to be looked up anew.
         self._known: set[str] = set()
         self._impersonations: dict[tuple[UUID, str], ImpersonationInForce] = {}
+        #: What machines were found to be allowed, by credential, action and the tenant they named.
+        self._permitted: dict[tuple[str, str, str | None], Principal] = {}
         self._generation = -1
         self._believed_until = 0.0
         self._asking: asyncio.Task[None] | None = None
@@ -256,6 +258,7 @@ class Authenticator:
         if generation != self._generation:
             self._believed.clear()
             self._impersonations.clear()
+            self._permitted.clear()
             self._generation = generation
         self._believed_until = asked_at + BELIEVED_FOR_S
 
@@ -304,6 +307,10 @@ class Authenticator:
         Raises ``Invalid``, ``NotFound``, ``Forbidden``, :class:`OutOfScope` and :class:`StepUpNeeded`; and with an
         impersonation :class:`NotImpersonating` and :class:`ReadOnlyImpersonation`.
         """
+        asked = (caller.credential_id, action, named)
+        permitted = self._permitted.get(asked) if impersonation is None else None
+        if permitted is not None and permitted.caller is caller:
+            return permitted
         now = datetime.now(UTC)
         of_platform = caller.is_of_platform(now)
         on_platform = ACTIONS[action].place == "platform"
@@ -316,7 +323,13 @@ class Authenticator:
         if impersonation is not None:
             return await self._impersonating(caller, access, tenant_id, action, impersonation)
         permit(caller, access, action, now)
-        return Principal(caller, access.role, tenant_id, of_platform)
+        found = Principal(caller, access.role, tenant_id, of_platform)
+        # Whatever else is allowed, to people, may depend on the time: how long ago they proved who they are.
+        if caller.method == "api_key" and all(each.expires_at is None for each in caller.accesses):
+            if len(self._permitted) >= MAX_BELIEVED:
+                self._permitted.clear()
+            self._permitted[asked] = found
+        return found
 
     async def _impersonating(
         self, caller: Caller, access: Access, tenant_id: UUID, action: str, impersonation: str

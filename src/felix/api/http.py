@@ -19,6 +19,7 @@ import orjson
 from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Message
 
 from felix import trail
 from felix.api.addresses import Network, client_address
@@ -56,6 +57,7 @@ MAX_JSON_DEPTH = 32
 MAX_PAGE = 1_000
 
 JSON = "application/json"
+_HEADERS = "felix.headers"
 _POSITION = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([0-9]{1,18})", re.ASCII)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -95,6 +97,18 @@ def services(request: Request) -> Services:
     """The services of this application."""
     found: Services = request.app.state.services
     return found
+
+
+def header(request: Request, name: bytes) -> str | None:
+    """A header of the request, named in lower case; the first one where it is there twice.
+
+    A debit asks for seven: they are gathered once instead of being searched for each time.
+    """
+    gathered = request.scope.get(_HEADERS)
+    if gathered is None:
+        gathered = request.scope[_HEADERS] = dict(reversed(request.scope["headers"]))
+    value = gathered.get(name)
+    return None if value is None else value.decode("latin-1")
 
 
 class Answer(Response):
@@ -153,11 +167,16 @@ def refuse_nul(request: Request) -> None:
 async def read_json(request: Request, limit_bytes: int = MAX_BODY_BYTES) -> Any:
     """The body as JSON. Raises ``BodyTooLarge`` and ``Invalid``; NaN, lone surrogates, depth bombs
     and members that are there twice are refused: what two readers could read differently is no order."""
-    length = request.headers.get("content-length")
+    length = header(request, b"content-length")
     if length is not None and length.isdigit() and int(length) > limit_bytes:
         raise BodyTooLarge(limit_bytes=limit_bytes)
     chunks, size = [], 0
-    async for chunk in request.stream():
+    message: Message = {"more_body": True}
+    while message.get("more_body"):
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect()
+        chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit_bytes:
             raise BodyTooLarge(limit_bytes=limit_bytes)
@@ -233,7 +252,7 @@ def address_of(request: Request) -> str:
 
 def idempotency_key(request: Request) -> str:
     """The key of a write: bare, or a quoted structured-field string. Raises ``MissingIdempotencyKey``."""
-    key = request.headers.get("idempotency-key", "").strip()
+    key = (header(request, b"idempotency-key") or "").strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
     if not key:
@@ -310,10 +329,10 @@ def correlation_id(request: Request) -> UUID:
 
     A caller who traces (W3C traceparent) has chosen the id of the trace.
     """
-    given = request.headers.get("felix-correlation-id")
+    given = header(request, b"felix-correlation-id")
     if not given:
         chosen: UUID = request.scope["felix.request_id"]
-        return trace_of(request.headers.get("traceparent")) or chosen
+        return trace_of(header(request, b"traceparent")) or chosen
     try:
         return UUID(given)
     except ValueError:
@@ -326,7 +345,7 @@ def correlation_id(request: Request) -> UUID:
 async def caller_of(request: Request) -> Caller:
     """Who asks, whatever they may do. Raises ``Unauthenticated``, and ``RateLimitExceeded`` instead if it goes on."""
     found = services(request)
-    authorization, session = request.headers.get("authorization"), None
+    authorization, session = header(request, b"authorization"), None
     if authorization is None and (session := request.cookies.get(SESSION_COOKIE)) is not None:
         refuse_forgery(request)
     try:
@@ -370,16 +389,15 @@ async def allowed(request: Request, action: str, *, as_themselves: bool = False)
     ``as_themselves``: whosever eyes the request comes with. Raises ``Unauthenticated``, ``Forbidden``, ``NotFound`` and
     ``Invalid``.
     """
-    headers = request.headers
-    eyes = None if as_themselves else headers.get("felix-impersonation")
-    return await _principal(request, await caller_of(request), action, headers.get("felix-tenant"), eyes)
+    eyes = None if as_themselves else header(request, b"felix-impersonation")
+    return await _principal(request, await caller_of(request), action, header(request, b"felix-tenant"), eyes)
 
 
 async def allowed_everywhere(request: Request, action: str, named: str | None = None) -> tuple[Principal, UUID | None]:
     """The same where a founder need not name a tenant: None means all of them."""
     caller = await caller_of(request)
-    named = request.headers.get("felix-tenant") or named
-    eyes = request.headers.get("felix-impersonation")
+    named = header(request, b"felix-tenant") or named
+    eyes = header(request, b"felix-impersonation")
     if not named and eyes is None and caller.is_of_platform(datetime.now(UTC)):
         return await _principal(request, caller, action, str(PLATFORM), None), None
     principal = await _principal(request, caller, action, named, eyes)
@@ -431,7 +449,7 @@ async def fresh(request: Request, tenant_id: UUID, partition: int, *projections:
 
     A position in the log of another tenant, such as the platform's, says nothing of this one.
     """
-    wanted = request.headers.get("felix-min-position") or request.query_params.get("after")
+    wanted = header(request, b"felix-min-position") or request.query_params.get("after")
     if not wanted:
         return
     if (position := read_position(wanted)) is None:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 from itertools import islice
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from felix.domain.errors import TooMuch
@@ -33,8 +32,7 @@ class RateLimitExceeded(TooMuch):
     """More requests came than are taken; wait for as long as Retry-After says."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """What is left of a quota after a request, and when there will be more. ``refused``: there was nothing left."""
 
     remaining: int

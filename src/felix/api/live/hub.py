@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -128,6 +129,8 @@ class LiveHub:
     def __init__(self, reads: ReadPool) -> None:
         self.limits = Limits()
         self.poll_s = POLL_S
+        #: Set while there are streams to wake.
+        self.followed = threading.Event()
         self._reads = reads
         self._loop = asyncio.get_running_loop()
         self._readers: set[Reader] = set()
@@ -167,6 +170,7 @@ class LiveHub:
         self._readers.add(reader)
         if not self._looking:
             self._looking = [asyncio.ensure_future(_for_ever(task)) for task in (self._poll, self._recheck)]
+            self.followed.set()
         return reader
 
     async def follow_tenant(
@@ -215,6 +219,7 @@ class LiveHub:
             for task in self._looking:
                 task.cancel()
             self._looking = []
+            self.followed.clear()
 
     def end(self) -> None:
         """End every stream now, and admit no more: its clients connect again, to another process or the next one."""
