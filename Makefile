@@ -16,11 +16,11 @@ up: $(READY) ## Start everything with synthetic tenants and a living demo; print
 
 test: $(READY) ## Run the tests
 	@sh .ci/system-packages
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not deep"
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not deep"
 
 test-deep: $(READY) ## Run the tests and the long fault and fuzz profiles
 	@sh .ci/system-packages
-	@FELIX_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto --dist loadfile --timeout 3600
+	@FELIX_TEST_PROFILE=deep $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --timeout 3600
 
 lint: $(READY) ## Check format, style, types and import contracts
 	@$(BIN)/ruff format --check .

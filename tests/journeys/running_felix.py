@@ -87,7 +87,7 @@ class RunningFelix:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 20) -> float:
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout_s: float = 60) -> float:
         """Stop it, and say how long that took."""
         assert self.process is not None
         began_at = time.monotonic()
@@ -139,8 +139,8 @@ class RunningFelix:
                 os.kill(pid, signal.SIGKILL)
 
 
-def eventually(holds: Callable[[], bool], timeout_s: float = 20, told: Callable[[], str] = str) -> None:
-    """Wait until something holds, or fail."""
+def eventually(holds: Callable[[], bool], timeout_s: float = 60, told: Callable[[], str] = str) -> None:
+    """Wait until something holds, or fail: later than a request that waits for an answer which never comes."""
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"it did not come about in time: {told()}"

@@ -77,7 +77,7 @@ def command_line(running: RunningFelix, account: str) -> Iterator[subprocess.Pop
     )  # fmt: skip
     yield process
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=30)
 
 
 @pytest.fixture
