@@ -17,7 +17,8 @@ MAX_AMOUNT = 2**63 - 1
 MAX_SINGLE_AMOUNT = 2**53 - 1
 
 
-def _clean(text: str) -> str:
+def storable(text: str) -> str:
+    """The same text. Raises ``ValueError`` for what Postgres, or UTF-8, can't hold."""
     if "\x00" in text:
         raise ValueError("must not contain NUL")
     try:
@@ -37,12 +38,12 @@ def _utc(at: datetime) -> datetime:
 Amount = Annotated[int, Field(gt=0, le=MAX_SINGLE_AMOUNT, strict=True)]
 AmountOrZero = Annotated[int, Field(ge=0, le=MAX_SINGLE_AMOUNT, strict=True)]
 Quantity = Annotated[int, Field(gt=0, le=MAX_SINGLE_AMOUNT, strict=True)]
-Text = Annotated[str, AfterValidator(_clean)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_clean)]
-Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(_clean)]
-Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_clean)]
+Text = Annotated[str, AfterValidator(storable)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
+Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000), AfterValidator(storable)]
+Reference = Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(storable)]
 #: A password, a code or a token as it is presented: whatever it is, it is not long.
-Presented = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_clean)]
+Presented = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(storable)]
 MeterName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$", max_length=64)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]

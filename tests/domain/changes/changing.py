@@ -10,7 +10,9 @@ from typing import Any
 from hypothesis import strategies as st
 from sample_app import FILES, TREE, entity, options
 
+from felix.domain.apps.modules import Manifest
 from felix.domain.apps.tree import AppTree
+from felix.domain.changes.modules import Module
 from felix.domain.changes.operations.base import Operation
 from felix.domain.changes.operations.union import read_recorded
 from felix.domain.errors import FelixError
@@ -46,10 +48,18 @@ STOCK = AppTree(
         },
     }
 )  # fmt: skip
-LIBRARY = {("crm", "1.0.0"): CRM_1, ("crm", "1.1.0"): CRM_2, ("stock", "1.0.0"): STOCK}
+
+
+def module(name: str, version: str, own: AppTree, /, **more: Any) -> dict[tuple[str, str], Module]:
+    """A module of a library, with a manifest that says no more than it must."""
+    said = {"id": name, "version": version, "title": name.capitalize(), "description": "For tests.", "provides": {}}
+    return {(name, version): Module(Manifest.model_validate(said | {"digest": own.digest} | more), own)}
+
+
+LIBRARY = module("crm", "1.0.0", CRM_1) | module("crm", "1.1.0", CRM_2) | module("stock", "1.0.0", STOCK)
 
 #: The sample, made from the known files of its module, with a text, a field that is hidden, a choice that nothing
-#: governs, a number, an integration with a property, and mail that is switched off.
+#: governs, a number, an integration with a property, mail that is switched off, and a module with a setting.
 GROUND = changed(TREE, "modules.lock.json", "modules", "crm", "digest", to=CRM_1.digest)
 for _name, _field in {
     "code": {"type": "text", "label": "Code", "max_length": 20},
@@ -60,6 +70,8 @@ for _name, _field in {
     GROUND = changed(GROUND, "entities/deal.json", "fields", _name, to=_field)
 GROUND = changed(GROUND, "integrations/shop.json", "config", to={"region": "eu"})
 GROUND = changed(GROUND, "automations/thank.json", "enabled", to=False)
+_SETTING = {"type": "integer", "title": "Rows", "default": 10, "maximum": 50}
+GROUND = GROUND.with_file("modules/crm.json", {"title": "Crm", "config_schema": {"properties": {"rows": _SETTING}}})
 
 _LIST = {"kind": "list", "entity": "deal", "title": "Big deals", "columns": [{"field": "title"}]}
 _BOARD = {"kind": "board", "entity": "deal", "title": "By size", "group_by": "size", "card": ["title"]}
@@ -195,7 +207,8 @@ FITS: list[tuple[Operation, str, str]] = [
     (op("install_module", module="stock", version="1.0.0"), "Installs the module stock 1.0.0", "medium"),
     (op("upgrade_module", module="crm", version="1.1.0"), "Upgrades the module crm from 1.0.0 to 1.1.0", "medium"),
     (op("disable_module", module="crm"),
-     "Takes the module crm out, with the schedules that run it; its views and records stay", "destructive"),
+     "Takes the module crm out, with its examples and its schedules; its views and records stay", "destructive"),
+    (op("set_module_config", module="crm", key="rows", value=20), "Sets 'Rows' of the module crm to 20", "medium"),
     (op("set_config", integration="shop", key="region", value="us"), "Sets 'region' of 'Shop' to 'us'", "medium"),
     (op("set_config", integration="shop", key="hook", value="https://example.com/in"),
      "Sets 'hook' of 'Shop' to 'https://example.com/in'", "high"),
@@ -286,6 +299,8 @@ DOES_NOT_FIT: list[tuple[Operation, str]] = [
     (op("upgrade_module", module="stock", version="1.0.0"), "unknown"),
     (op("upgrade_module", module="crm", version="0.9.0"), "older"),
     (op("disable_module", module="stock"), "unknown"),
+    (op("set_module_config", module="crm", key="columns", value=3), "unknown"),
+    (op("set_module_config", module="crm", key="rows", value=None), "already"),
     (op("set_config", integration="ghost", key="region", value="eu"), "unknown"),
     (op("map_integration_field", integration="shop", source="ghost", field=None), "already"),
     (op("set_policy", policy={"approvals": {"high": 2}}), "already"),

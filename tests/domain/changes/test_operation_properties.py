@@ -82,9 +82,10 @@ def test_it_is_as_risky_as_what_it_does_and_everything_it_does_is_said(tree: App
         was, becomes = _bytes(tree), _bytes(result)
         differ = {path for path in {*was, *becomes} if was.get(path) != becomes.get(path)}
         assert {file.path for file in found.files} == differ
-        # A mail's text is said with its file, and the lock with the modules that it follows.
-        told = {effect.path.rpartition(".")[0] for effect in found.effects} | {"modules.lock"}
-        assert {path.rpartition(".")[0] for path in differ} <= told
+        # A mail's text is said with its file, and what is kept of a module with the app that names its version.
+        told = {effect.path.rpartition(".")[0] for effect in found.effects}
+        kept = {path for path in differ if path.startswith("modules") and "app" in told}
+        assert {path.rpartition(".")[0] for path in differ - kept} <= told
 
 
 @given(trees(), SOME, SOME)

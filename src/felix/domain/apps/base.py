@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
-from felix.domain.values import Text
+from felix.domain.values import Text, storable
 
 #: Names of fields, entities, views and all other files: what can be typed, said and put into a path.
 SpecName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
@@ -47,10 +47,13 @@ class Comparison(Spec):
             raise ValueError(f"{self.is_} takes no value")
         if not unary and self.value is None:
             raise ValueError(f"{self.is_} needs a value")
-        if self.is_ == "one_of" and not (isinstance(self.value, list) and self.value):
+        if self.is_ == "one_of" and not (isinstance(self.value, list) and self.value and None not in self.value):
             raise ValueError("one_of needs a list of values")
-        if self.is_ != "one_of" and isinstance(self.value, list | dict):
-            raise ValueError(f"{self.is_} needs a single value")
+        for value in self.value if isinstance(self.value, list) and self.is_ == "one_of" else [self.value]:
+            if isinstance(value, list | dict):
+                raise ValueError(f"{self.is_} needs single values")
+            if isinstance(value, str):
+                storable(value)
         return self
 
 

@@ -88,7 +88,18 @@ class CreateRecord(Spec):
     from_fields: dict[SpecName, SpecName] = {}
 
 
-Action = Annotated[SendEmail | SetField | CreateRecord, Bounds(discriminator="do")]
+class CallWebhook(Spec):
+    """Tell another system: a POST of the record, without what is personal, to the ``url`` of an integration.
+
+    The same is told again under the same ``Idempotency-Key`` when it is not certain that it arrived. With a secret,
+    ``Felix-Signature: t=<time>,v1=<hex>`` is the HMAC-SHA256 of ``<time>.<body>``; the time is in the body as ``at``.
+    """
+
+    do: Literal["call_webhook"]
+    integration: SpecName
+
+
+Action = Annotated[SendEmail | SetField | CreateRecord | CallWebhook, Bounds(discriminator="do")]
 
 
 class Trigger(Spec):

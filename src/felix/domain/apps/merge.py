@@ -94,7 +94,7 @@ class _Merging:
             return ours
         if same(base, ours):
             return theirs
-        if opens(parts, ours, theirs):
+        if opens(parts, ours, theirs) and not (base is ABSENT and _is_one_thing(self.path, parts)):
             was = base if opens(parts, base) else {}
             found = {
                 name: self.of((*parts, name), *(side.get(name, ABSENT) for side in (was, ours, theirs)))
@@ -106,6 +106,11 @@ class _Merging:
             self.clashes.append(Clash(self.path, pointer_of(parts), ours, theirs))
             return ours
         return merged
+
+
+def _is_one_thing(path: str, parts: tuple[str, ...]) -> bool:
+    """Whether half of what one side has added here and half of what the other has would be neither: a field."""
+    return path.startswith("entities/") and len(parts) == 2 and parts[0] == "fields"
 
 
 def by_name(elements: list[Any], key: str | None) -> dict[str, Any] | None:

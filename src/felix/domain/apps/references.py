@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from felix.domain.apps.base import Condition, parts_of
-from felix.domain.apps.behaviour import Change, Create, CreateRecord, RunModule, RunReport, SendEmail, SetField, Take
+from felix.domain.apps.behaviour import (
+    CallWebhook,
+    Change,
+    Create,
+    CreateRecord,
+    RunModule,
+    RunReport,
+    SendEmail,
+    SetField,
+    Take,
+)
 from felix.domain.apps.entities import Entity
 from felix.domain.apps.surfaces import BoardView, ChartView, FormView, Grouping, ListView, Measure
 from felix.domain.apps.tree import MAX_PROBLEMS, AppTree, InvalidApp, ParsedApp, Problem
@@ -31,6 +41,7 @@ def _problems(app: ParsedApp) -> Iterator[Problem]:
     yield from _automations(app)
     yield from _schedules(app)
     yield from _tests(app)
+    yield from _modules(app)
 
 
 class _Place:
@@ -132,6 +143,8 @@ def _workflows(app: ParsedApp) -> Iterator[Problem]:
             yield place.wrong("/field", f"{workflow.field} is governed by {governed[key]} already", "twice")
         governed[key] = name
         field = place.of.fields.get(workflow.field) if place.of else None
+        if field is not None and field.personal:
+            yield place.wrong("/field", f"{workflow.field} is sealed, and a state is for everybody to see", "personal")
         states = {option.value for option in field.options or ()} if field else set()
         if not states:
             continue
@@ -160,6 +173,8 @@ def _automations(app: ParsedApp) -> Iterator[Problem]:
                         yield place.wrong(f"{at}/template", f"there is no template {action.template}")
                     if action.to_field is not None:
                         yield from place.field(f"{at}/to_field", action.to_field, "email")
+                case CallWebhook():
+                    yield from _webhook(place, f"{at}/integration", action.integration)
                 case SetField():
                     yield from place.field(f"{at}/field", action.field)
                 case CreateRecord():
@@ -168,6 +183,15 @@ def _automations(app: ParsedApp) -> Iterator[Problem]:
                     yield from other.fields("/values", action.values)
                     yield from other.fields("/from_fields", action.from_fields)
                     yield from place.fields(f"{at}/from_fields", action.from_fields.values())
+
+
+def _webhook(place: _Place, pointer: str, name: str) -> Iterator[Problem]:
+    """The integration is there, and says where to go."""
+    integration = place.app.integrations.get(name)
+    if integration is None:
+        yield place.wrong(pointer, f"there is no integration {name}")
+    elif integration.connector != "webhook" or not str(integration.config.get("url", "")).startswith("https://"):
+        yield place.wrong(pointer, f"{name} is no webhook with a url that begins with https://", "type")
 
 
 def _schedules(app: ParsedApp) -> Iterator[Problem]:
@@ -216,6 +240,12 @@ def _tests(app: ParsedApp) -> Iterator[Problem]:
                 yield from _known(app, path, f"{at}/record", known, expected.record, expected.has)
             if expected.sent is not None and expected.sent not in app.templates:
                 yield Problem(path, f"{at}/sent", "reference", f"there is no template {expected.sent}")
+
+
+def _modules(app: ParsedApp) -> Iterator[Problem]:
+    for name in app.modules:
+        if name not in app.app.modules:
+            yield Problem(f"modules/{name}.json", "", "reference", f"the module {name} is not installed")
 
 
 def _known(

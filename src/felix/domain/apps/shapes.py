@@ -6,7 +6,7 @@ Built from pydantic-core's own schemas, without a class an entity: that compiles
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from pydantic_core import CoreSchema, PydanticCustomError, SchemaValidator, core_schema
 
 from felix.domain.apps.entities import Entity, Field
+from felix.domain.apps.measured import Measure
 from felix.domain.apps.tree import ParsedApp
 from felix.domain.errors import Invalid
+from felix.domain.records.hooks import NO_HOOKS, Consequence, Hook, Records, Writing, consequences
 
 #: What a text may hold where its field says nothing.
 MAX_TEXT, MAX_LONG_TEXT = 500, 20_000
@@ -93,14 +95,35 @@ class CompiledApp:
     release: str
     app: ParsedApp
     shapes: Mapping[str, Shape]
+    #: Of the modules that the app has.
+    hooks: tuple[Hook, ...] = NO_HOOKS
+
+    def consequences(self, writing: Writing, records: Records) -> list[Consequence]:
+        """What the app's modules want written along with a record. Raises their ``Refused``."""
+        found = consequences(self.hooks, self._configs, writing, records) if self.hooks else []
+        return [
+            Consequence(one.entity, one.record_id, {name: one.values[name] for name in one.values if name in fields})
+            for one in found
+            if (fields := self.shapes[one.entity].entity.fields if one.entity in self.shapes else None)
+        ]
+
+    @cached_property
+    def tighter(self) -> dict[Measure, float]:
+        """The least share of what the app's modules allow to go wrong while a release is new."""
+        rails = [rail for module in self.app.modules.values() for rail in module.guardrails]
+        return {rail.measure: min(r.share for r in rails if r.measure == rail.measure) for rail in rails}
+
+    @cached_property
+    def _configs(self) -> dict[str, dict[str, Any]]:
+        return {name: dict(module.settings) for name, module in self.app.modules.items()}
 
 
-def compile_app(release: str, app: ParsedApp) -> CompiledApp:
-    """Make a release ready, once; records are then checked in microseconds."""
+def compile_app(release: str, app: ParsedApp, hooks: Iterable[Hook] = NO_HOOKS) -> CompiledApp:
+    """Make a release ready, once; records are then checked in microseconds. ``hooks`` are those of all modules."""
     shapes = {name: Shape(name, entity) for name, entity in app.entities.items()}
     for shape in shapes.values():
         shape.compile()
-    return CompiledApp(release, app, shapes)
+    return CompiledApp(release, app, shapes, tuple(hook for hook in hooks if hook.module in app.app.modules))
 
 
 def _compile(fields: Mapping[str, Field], *, whole: bool) -> SchemaValidator:

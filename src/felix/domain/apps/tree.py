@@ -21,6 +21,7 @@ from pydantic import BaseModel, StringConstraints, TypeAdapter, ValidationError
 from felix.domain.apps.base import Label, ModuleId, Spec, SpecName, Version
 from felix.domain.apps.behaviour import Automation, Example, Integration, Policy, Schedule, Template, Workflow
 from felix.domain.apps.entities import Entity
+from felix.domain.apps.modules import InstalledModule
 from felix.domain.apps.surfaces import Report, View
 from felix.domain.errors import Invalid
 
@@ -70,6 +71,7 @@ FOLDERS: dict[str, Any] = {
     "reports": Report,
     "integrations": Integration,
     "tests": Example,
+    "modules": InstalledModule,
 }
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {name: TypeAdapter(model) for name, model in FOLDERS.items()}
 _PATH = re.compile(r"(?P<folder>[a-z]+)/(?P<name>[a-z][a-z0-9_]{0,62})\.(?P<suffix>json|liquid)", re.ASCII)
@@ -145,7 +147,7 @@ class AppTree:
             App.model_validate_json(self.bytes_of("app.json")),
             Policy.model_validate_json(self.bytes_of("policy.json")) if "policy.json" in self.files else Policy(),
             of["entities"], of["views"], of["workflows"], of["automations"], of["schedules"], of["templates"],
-            texts, of["reports"], of["integrations"], of["tests"],
+            texts, of["reports"], of["integrations"], of["tests"], of["modules"],
         )  # fmt: skip
 
 
@@ -165,6 +167,7 @@ class ParsedApp:
     reports: Mapping[str, Report]
     integrations: Mapping[str, Integration]
     tests: Mapping[str, Example]
+    modules: Mapping[str, InstalledModule]
 
 
 def canonical(content: Any) -> bytes:

@@ -51,6 +51,9 @@ OWNERS: frozenset[Role] = frozenset({"founder", "client_owner", "service"})
 HEADS: frozenset[Role] = frozenset({"founder", "client_owner"})
 #: Who works for a client, in whatever part.
 STAFF: frozenset[Role] = OWNERS | {"client_approver", "client_member"}
+#: Who asks for changes, and who of them decides: people, whatever key they have, and no service.
+CLIENTS: frozenset[Role] = STAFF - {"service"}
+DECIDERS: frozenset[Role] = CLIENTS - {"client_member"}
 FOUNDERS: frozenset[Role] = PLATFORM_ROLES
 FOUNDER: frozenset[Role] = frozenset({"founder"})
 #: What only Felix itself does, at no door.
@@ -117,6 +120,65 @@ TABLE: tuple[Action, ...] = (
     # What a client pays for, and how much.
     write("metering.define_meter", FOUNDER),
     write("metering.publish_rate_card", FOUNDER),
+    # What planners may read of a client, beside its apps; staff pays for indexing it.
+    read("documents.read", EVERYBODY, watched=True),
+    write("documents.add_document", STAFF),
+    write("documents.replace_document", STAFF),
+    write("documents.remove_document", STAFF),
+    write("documents.connect_source", HEADS, STEPPED_UP),
+    write("documents.refresh_source", STAFF),
+    write("documents.record_reading", NOBODY),
+    write("documents.record_failed_reading", NOBODY),
+    # What of a client's apps runs where, and how they change. People decide; what Felix does by itself nobody asks for.
+    read("apps.read", EVERYBODY, watched=True),
+    read("changes.read", EVERYBODY, watched=True),
+    read("modules.read", EVERYBODY),
+    write("changes.request_change", CLIENTS),
+    write("changes.answer_clarification", CLIENTS),
+    write("changes.revise_plan", CLIENTS),
+    write("changes.raise_ceiling", CLIENTS),
+    write("changes.cancel_change", CLIENTS),
+    write("changes.approve_change", DECIDERS),
+    write("changes.reject_change", DECIDERS),
+    write("changes.withdraw_approval", DECIDERS),
+    write("changes.deploy_change", DECIDERS),
+    write("changes.abort_deploy", DECIDERS),
+    write("changes.pause_deploy", DECIDERS),
+    write("changes.resume_deploy", DECIDERS),
+    write("changes.request_rollback", DECIDERS),
+    write("changes.override_policy", FOUNDER, STEPPED_UP),
+    write("apps.create_app", HEADS),
+    write("apps.force_unlock", FOUNDER, STEPPED_UP),
+    write("apps.force_rollback", FOUNDER, STEPPED_UP),
+    write("apps.lift_quarantine", FOUNDER, STEPPED_UP),
+    write("apps.confirm_override", FOUNDER, STEPPED_UP),
+    write("apps.close_review", FOUNDER, STEPPED_UP),
+    write("changes.start_ingestion", NOBODY),
+    write("changes.record_ingested", NOBODY),
+    write("changes.start_planning", NOBODY),
+    write("changes.hold_for_request", NOBODY),
+    write("changes.settle_request", NOBODY),
+    write("changes.record_plan", NOBODY),
+    write("changes.ask_clarification", NOBODY),
+    write("changes.record_diff", NOBODY),
+    write("changes.start_checks", NOBODY),
+    write("changes.record_checks", NOBODY),
+    write("changes.request_approval", NOBODY),
+    write("changes.start_deploy", NOBODY),
+    write("changes.start_canary", NOBODY),
+    write("changes.record_measurement", NOBODY),
+    write("changes.hold_canary", NOBODY),
+    write("changes.promote", NOBODY),
+    write("changes.succeed", NOBODY),
+    write("changes.start_rollback", NOBODY),
+    write("changes.finish_rollback", NOBODY),
+    write("changes.block_rollback", NOBODY),
+    write("changes.fail_step", NOBODY),
+    write("changes.expire_change", NOBODY),
+    write("changes.supersede_change", NOBODY),
+    write("changes.rebase_change", NOBODY),
+    write("changes.record_conflict", NOBODY),
+    write("changes.unblock_change", NOBODY),
     # API keys: of a client in the client, of the founders in the platform.
     read("api_keys.read", HEADS | {"founder_readonly", "auditor"}, watched=True),
     write("identity.create_api_key", HEADS, STEPPED_UP),
@@ -154,6 +216,20 @@ TABLE: tuple[Action, ...] = (
     write("members.expire_invitation", NOBODY),
     # What is personal about a client's own customers; of users it is above.
     write("privacy.erase_personal_data", HEADS, STEPPED_UP),
+    # What a client keeps in its apps; which of it is for which role, the app says.
+    read("records.read", EVERYBODY, watched=True),
+    write("records.create_record", STAFF),
+    write("records.change_record", STAFF),
+    write("records.take_step", STAFF),
+    write("records.remove_record", STAFF),
+    write("records.restore_record", STAFF),
+    # What apps did by themselves, and what was worked out of their records.
+    read("app_runs.read", EVERYBODY, watched=True),
+    read("app_reports.read", EVERYBODY, watched=True),
+    write("automation.run_automations", NOBODY),
+    write("automation.plan_schedules", NOBODY),
+    write("automation.run_schedule", NOBODY),
+    write("automation.settle_effect", NOBODY),
     # The platform.
     write("tenancy.onboard_tenant", FOUNDER, place="platform"),
     read("tenancy.read", FOUNDERS, place="platform"),

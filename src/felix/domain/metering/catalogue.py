@@ -10,11 +10,31 @@ from eventsourcing.domain import event
 from felix.domain.base import FelixAggregate, FelixEvent
 from felix.domain.errors import Refused
 from felix.domain.metering.messages import DefineMeter, MeterCatalogueOpened, MeterDefined
+from felix.domain.metering.prices import PerUnitPrice, Priced, charge, price_table
 
 #: The only stream of its kind: ``<tenant>:meters:meters``.
 CATALOGUE_ID = "meters"
 IMPLICIT_UNIT = "unit"
 MAX_METERS = 1_000
+#: What Felix itself meters, and what it costs as long as no rate card of the client prices it.
+OWN_PRICES = (
+    PerUnitPrice(meter="apps.automation_runs", price_mtok=20),
+    PerUnitPrice(meter="apps.record_writes", price_mtok=10),
+    PerUnitPrice(meter="changes.context_kb", price_mtok=1_000, per=100),
+    PerUnitPrice(meter="changes.plan", price_mtok=1_000),
+    PerUnitPrice(meter="changes.operation", price_mtok=0),
+    PerUnitPrice(meter="changes.diff", price_mtok=500),
+    PerUnitPrice(meter="changes.check_cpu_ms", price_mtok=100, per=1_000),
+    PerUnitPrice(meter="changes.deploy", price_mtok=2_000),
+    PerUnitPrice(meter="changes.canary_sample", price_mtok=10),
+)
+_OWN = price_table((price.model_dump() for price in OWN_PRICES), version=0)
+
+
+def own_price(meter: str, quantity: int) -> Priced:
+    """What Felix asks for what it meters itself; version 0 is on no card. Raises ``KeyError`` for other meters."""
+    amount_mtok, trace = charge(_OWN[meter, None], quantity)
+    return Priced(amount_mtok, 0, trace)
 
 
 class MeterUnitFixed(Refused):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from felix.domain.apps.places import ABSENT, at, pointer_of
 from felix.domain.changes.meanings.difference import Difference, Said
-from felix.domain.changes.words import counted, quoted
+from felix.domain.changes.risk import Risk
+from felix.domain.changes.words import counted, listed, quoted
 
 
 def app(d: Difference) -> Said:
@@ -28,6 +29,39 @@ def lock(d: Difference) -> Said | None:
     if module and versions[0] != versions[1]:
         return None
     return "lock_changed", "high", "Changes what the next upgrade of a module is compared with"
+
+
+def module(d: Difference) -> Said | None:
+    title = d.words.title("modules", d.name)
+    match d.parts:
+        case () if d.after is ABSENT:
+            # That a module is taken out is said of the app itself.
+            out = at(d.new.tree, "app.json", pointer_of(("modules", d.name))) is ABSENT
+            return None if out else ("module_unset", "medium", f"Forgets how the module {title} is set")
+        case ():
+            return _allowed(d, title, set(d.after.get("capabilities", ())))
+        case ("capabilities",):
+            before, after = (set() if side is ABSENT else set(side) for side in (d.before, d.after))
+            return _allowed(d, title, after - before)
+        case ("title",):
+            return "module_renamed", "low", f"Calls the module {quoted(d.before)} {quoted(d.after)}"
+        case ("config", key):
+            setting = at(d.words.tree, d.path, pointer_of(("config_schema", "properties", key, "title")))
+            value = "what it is by default" if d.after is ABSENT else d.value
+            said = quoted(setting if isinstance(setting, str) else key)
+            return "module_configured", "medium", f"Sets {said} of the module {title} to {value}"
+        case ("config_schema", *_):
+            return "module_settings_changed", "medium", f"Changes what can be set of the module {title}"
+    return d.unknown()
+
+
+def _allowed(d: Difference, title: str, capabilities: set[str]) -> Said:
+    entities = sorted(one.removeprefix("records:write:") for one in capabilities if one.startswith("records:write:"))
+    may = [f"write {listed(d.words.entity(entity) for entity in entities)}"] if entities else []
+    may += ["send mail"] if "mail:send" in capabilities else []
+    may += ["run by the clock"] if "schedules:run" in capabilities else []
+    risk: Risk = "high" if "mail:send" in capabilities else "medium"
+    return "module_allowed", risk, f"Lets the module {title} {'; '.join(may) if may else 'do no more than show things'}"
 
 
 def policy(d: Difference) -> Said:

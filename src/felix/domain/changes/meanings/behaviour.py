@@ -30,9 +30,9 @@ def workflow(d: Difference) -> Said:
 
 def automation(d: Difference) -> Said:
     title = d.words.title("automations", d.name)
-    outside = _sends_mail(d.becomes())
-    risk: Risk = "high" if outside else "medium"
-    mail = "; it sends mail" if outside else ""
+    mail = "; it sends mail" if _sends_mail(d.becomes()) else ""
+    mail += "; it calls another system" if _calls_others(d.becomes()) else ""
+    risk: Risk = "high" if mail else "medium"
     match d.parts:
         case () if d.before is ABSENT:
             off = "; it is switched off" if d.after.get("enabled") is False else ""
@@ -46,6 +46,15 @@ def automation(d: Difference) -> Said:
         case ("enabled",):
             return "automation_enabled", risk, f"Switches the automation {title} on{mail}"
     return "automation_changed", risk, f"Changes the automation {title}{mail}: {d.parts[0]}"
+
+
+def _calls_others(automation: Any) -> bool:
+    """Whether an automation is switched on and tells another system."""
+    return (
+        automation is not ABSENT
+        and automation.get("enabled") is not False
+        and any(action["do"] == "call_webhook" for action in automation["actions"])
+    )
 
 
 def _sends_mail(automation: Any, template: str | None = None) -> bool:

@@ -26,6 +26,7 @@ RULES: dict[str, Callable[[Difference], Said | None]] = {
     "reports": surfaces.report,
     "integrations": behaviour.integration,
     "tests": behaviour.example,
+    "modules": app.module,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from felix.domain.apps.base import SpecName
-from felix.domain.apps.behaviour import Automation, CreateRecord, SendEmail, SetField
+from felix.domain.apps.behaviour import Automation, CallWebhook, CreateRecord, SendEmail, SetField
 from felix.domain.apps.spelling import plain
 from felix.domain.changes.operations.base import Drawn
 from felix.domain.changes.operations.draft import Draft, switch
@@ -80,7 +80,7 @@ class RemoveAutomation(_OfAutomation):
         return f"Removes {self._said(words)}"
 
 
-def _done(action: SendEmail | SetField | CreateRecord, entity: str, words: Words) -> str:
+def _done(action: SendEmail | SetField | CreateRecord | CallWebhook, entity: str, words: Words) -> str:
     match action:
         case SendEmail():
             return f"sends the mail {words.title('templates', action.template)}"
@@ -90,3 +90,5 @@ def _done(action: SendEmail | SetField | CreateRecord, entity: str, words: Words
             return f"sets {words.field(entity, action.field)} to {shown}"
         case CreateRecord():
             return f"adds to {words.entity(action.entity)}"
+        case CallWebhook():
+            return f"calls {words.title('integrations', action.integration)}"

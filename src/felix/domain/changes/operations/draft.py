@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any, NoReturn
 
 from felix.domain.apps.places import at, pointer_of
 from felix.domain.apps.tree import AppTree
 from felix.domain.changes.edits import Edit, between
+from felix.domain.changes.modules import NO_MODULES, Library
 from felix.domain.changes.uses import Use, modules_of, uses_in, uses_of
 from felix.domain.errors import Refused
 
-#: The files of every version of a module that can be installed, by its id and version.
-Library = Mapping[tuple[str, str], AppTree]
-NO_MODULES: Library = {}
+__all__ = ["NO_MODULES", "Draft", "Library", "OperationRefused", "switch"]
 
 
 class OperationRefused(Refused):
@@ -38,6 +37,7 @@ class Draft:
         self.tree, self.library = tree, library
         self._files: dict[str, Any] = {}
         self._removed: set[str] = set()
+        self._brought: set[str] = set()
 
     def has(self, path: str) -> bool:
         """Whether there is such a file now."""
@@ -56,6 +56,11 @@ class Draft:
         """Write a file, whatever was there."""
         self._removed.discard(path)
         self._files[path] = content
+
+    def bring(self, path: str, content: Any) -> None:
+        """Write a file of a module. It may be about what the client has hidden, and is seen when that is shown."""
+        self.put(path, content)
+        self._brought.add(path)
 
     def add(self, path: str, content: Any) -> None:
         """Write a file that must not be there yet."""
@@ -131,7 +136,7 @@ class Draft:
         entity = result.files.get(f"entities/{use.entity}.json")
         if entity is None:
             self.refuse("reference", use.path, use.pointer, f"there is no entity {use.entity}")
-        if use.shows and entity.get("hidden"):
+        if use.shows and entity.get("hidden") and use.path not in self._brought:
             self.refuse("hidden", use.path, use.pointer, f"{use.entity} is hidden; show it first")
         if use.field is None:
             return

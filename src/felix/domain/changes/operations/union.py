@@ -37,7 +37,7 @@ from felix.domain.changes.operations.fields import (
     ShowField,
 )
 from felix.domain.changes.operations.integrations import MapIntegrationField, SetConfig
-from felix.domain.changes.operations.modules import DisableModule, InstallModule, UpgradeModule
+from felix.domain.changes.operations.modules import DisableModule, InstallModule, SetModuleConfig, UpgradeModule
 from felix.domain.changes.operations.policy import AddExample, RemoveExample, SetPolicy
 from felix.domain.changes.operations.reports import (
     AddReport,
@@ -78,7 +78,7 @@ Proposed = Annotated[
     | AddAutomation | EnableAutomation | DisableAutomation | RemoveAutomation
     | AddTemplate | SetTemplate
     | AddReport | SetReport | AddSchedule | SetSchedule | EnableSchedule | DisableSchedule
-    | InstallModule | UpgradeModule | DisableModule | SetConfig | MapIntegrationField
+    | InstallModule | UpgradeModule | DisableModule | SetModuleConfig | SetConfig | MapIntegrationField
     | SetPolicy | AddExample | RemoveExample,
     Field(discriminator="op"),
 ]  # fmt: skip
