@@ -88,6 +88,11 @@ _FINISH = _update(f"state = 'done', {_FREE}, error = null, result = %s::jsonb, f
 _PUT_OFF = _update(f"state = 'waiting', {_FREE}, error = %s, due_at = clock_timestamp() + %s", _HELD)
 _BURY = _update(f"state = 'dead', {_FREE}, error = %s, result = %s::jsonb, finished_at = clock_timestamp()", _HELD)
 _GIVE_BACK = _update(f"state = 'waiting', {_FREE}, attempts = attempts - 1", _HELD)
+_WAIT = _update(f"state = 'waiting', {_FREE}, attempts = attempts - 1, due_at = %s", _HELD)
+_HASTEN = _update(
+    "due_at = clock_timestamp()",
+    "partition = %s and tenant_id = %s and kind = %s and state = 'waiting' and due_at > clock_timestamp()",
+)
 _TAKE_BACK = _update(f"state = 'waiting', {_FREE}", "state = 'handed_out' and handed_out_at < clock_timestamp() - %s")
 _LAPSE = _update(
     f"{_FREE}, error = %s, state = case when attempts < max_attempts then 'waiting' else 'dead' end,"
@@ -250,6 +255,14 @@ class JobBook:
     def give_back(self, job: Job) -> bool:
         """Let another worker go on at once; this attempt does not count."""
         return self._change(_GIVE_BACK, *job.held)
+
+    def wait(self, job: Job, until: datetime) -> bool:
+        """There is nothing to do before this time; this attempt does not count."""
+        return self._change(_WAIT, until, *job.held)
+
+    def hasten(self, place: tuple[int, UUID], kind: str) -> int:
+        """Let all jobs of a kind that wait for their time be due now; how many. ``place`` is partition and tenant."""
+        return self._call(lambda c: c.execute(_HASTEN.encode(), (*place, kind), prepare=True).rowcount)
 
     def take_back(self, since_s: float) -> int:
         """Jobs handed out longer ago than this are waiting again: their message is lost, or late and then harmless."""

@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 from eventsourcing.persistence import Mapper, StoredEvent
 from eventsourcing.utils import TopicError, get_topic, resolve_topic
+from pydantic import BaseModel
 
 from felix.domain.base import ENVELOPE_FIELDS, FelixEvent
 from felix.domain.errors import Corrupt
@@ -63,7 +64,14 @@ def encode_state(event: FelixEvent) -> bytes:
     version = type(event).class_version
     if version > 1:
         state["class_version"] = version
-    return orjson.dumps(state, option=_OPTIONS)
+    return orjson.dumps(state, default=_plain, option=_OPTIONS)
+
+
+def _plain(value: object) -> Any:
+    """What an event is made of besides JSON values: values with members of their own, such as a strategy."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    raise TypeError(f"{type(value).__name__} is no value of an event")
 
 
 def decode_state(stored_type: str, state: bytes) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 import psycopg
 from psycopg import errors as pg
 from psycopg import pq
@@ -21,10 +20,11 @@ from psycopg import pq
 from felix.domain.base import FelixAggregate, FelixEvent
 from felix.domain.errors import Corrupt, Unavailable, VersionConflict
 from felix.eventstore import rows
+from felix.eventstore.aggregates import replay
 from felix.eventstore.mapper import decode_state, domain_event
 from felix.eventstore.pipeline import Pipeline, Statement
 from felix.eventstore.side_statements import SideStatement
-from felix.eventstore.snapshots import NewSnapshot, fold, snapshot_type
+from felix.eventstore.snapshots import NewSnapshot
 
 #: Up to this many rows an array insert inside the pipeline is quicker than COPY with its own round trips.
 COPY_FROM_ROWS = 100
@@ -69,10 +69,6 @@ _INSERT_COMMANDS = Statement(
 _INSERT_SNAPSHOT = (
     "insert into felix.snapshots (partition, tenant_id, stream, version, type, created_on, modified_on, state)"
     " values (%s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing"
-)
-_SELECT_TAIL = (
-    "select version, type, event_id, recorded_at, state from felix.events"
-    " where partition = %s and stream = %s and version > %s order by version"
 )
 
 
@@ -172,31 +168,9 @@ class PartitionLog:
     def load(self, aggregate_class: type[FelixAggregate], stream: str) -> tuple[FelixAggregate, int] | None:
         """An aggregate from its newest snapshot and the events after it, and the snapshot's version (0: none)."""
         try:
-            connection = self._ready().connection
-            snapshot = connection.execute(
-                "select version, created_on, modified_on, state from felix.snapshots"
-                " where partition = %s and stream = %s and type = %s order by version desc limit 1",
-                (self.partition, stream, snapshot_type(aggregate_class)),
-                prepare=True,
-            ).fetchone()
-            aggregate: FelixAggregate | None = None
-            at = 0
-            if snapshot is not None:
-                at = snapshot[0]
-                aggregate = aggregate_class.restore(
-                    stream=stream,
-                    version=at,
-                    created_on=snapshot[1],
-                    modified_on=snapshot[2],
-                    state=orjson.loads(snapshot[3]),
-                )
-            for version, type_, event_id, recorded_at, state in connection.execute(
-                _SELECT_TAIL, (self.partition, stream, at), prepare=True, binary=True
-            ):
-                aggregate = fold(aggregate, type_, state, stream, version, recorded_at, event_id)
+            return replay(self._ready().connection, self.partition, aggregate_class, stream)
         except psycopg.Error as error:
             raise self._unavailable(error) from error
-        return None if aggregate is None else (aggregate, at)
 
     def event_at(self, stream: str, version: int) -> FelixEvent | None:
         """One event of a stream."""

@@ -84,6 +84,11 @@ def fields_of(partition: int, tenant_id: UUID, subject_id: str) -> SideStatement
     return SideStatement(_FIELDS, (partition, tenant_id, subject_id))
 
 
+def drop(partition: int, tenant_id: UUID, subject_id: str, field: str) -> SideStatement:
+    """Delete one value of a subject; what is not there stays so."""
+    return SideStatement(_DROP_VALUE, (partition, tenant_id, subject_id, field))
+
+
 def forget(partition: int, tenant_id: UUID, subject_id: str) -> list[SideStatement]:
     """Delete what is kept of a subject, and the key with which alone copies could be read."""
     return [SideStatement(text, (partition, tenant_id, subject_id)) for text in _FORGET]

@@ -201,3 +201,13 @@ async def lots(
 async def holds(tx: TenantTx, account_id: str, at: datetime | None = None, limit: int = 1000) -> list[Row]:
     """The open holds of an account, next to run out first."""
     return await tx.fetch(_HOLDS, tx.partition, tx.tenant_id, account_id, at, limit)
+
+
+async def paying_account(tx: TenantTx) -> str | None:
+    """The account that pays where nobody says which: the oldest that is open."""
+    row = await tx.fetch_one(
+        "select account_id from read.token_accounts where partition = %s and tenant_id = %s and standing = 'open'"
+        " order by opened_at, account_id limit 1",
+        tx.partition, tx.tenant_id,
+    )  # fmt: skip
+    return None if row is None else str(row["account_id"])

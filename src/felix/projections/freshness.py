@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from felix.domain.errors import Unavailable
-from felix.projections.tenant_tx import ReadPool
+from felix.projections.tenant_tx import ReadPool, TenantTx
 
 #: Pauses between two looks at the cursors: short at first, because most waits are over within a batch.
 FIRST_PAUSE_S, LAST_PAUSE_S = 0.005, 0.02
@@ -17,6 +17,9 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.005, 0.02
 #: After every event that there can be.
 _BEYOND = 2**63 - 1
 _POSITION = "select position from felix.events where partition = %s and tenant_id = %s and tenant_sequence = %s"
+_LAST = (
+    "select position from felix.events where partition = %s and tenant_id = %s order by tenant_sequence desc limit 1"
+)
 _OWN = (
     "select coalesce(max(tenant_sequence), 0) as retold from felix.events"
     " where partition = %s and tenant_id = %s and position <= %s"
@@ -58,6 +61,12 @@ async def wait_for_own(
             lag_events=tenant_sequence - min(behind.values()),
             waited_s=late.facts["waited_s"],
         ) from None
+
+
+async def last_position(tx: TenantTx) -> int:
+    """Where in the log the tenant's last event is."""
+    event = await tx.fetch_one(_LAST, tx.partition, tx.tenant_id)
+    return 0 if event is None else int(event["position"])
 
 
 async def wait_until(

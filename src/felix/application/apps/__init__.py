@@ -1,0 +1,1 @@
+"""What makes apps run: their releases, and what is measured of them."""
