@@ -1,0 +1,1 @@
+"""Inventory: items, where they are, how many there are, and what is promised to somebody."""
