@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from shutil import rmtree
 from threading import Event
@@ -24,6 +24,7 @@ from felix.adapters.doorbell import Doorbell, Listener, answers
 from felix.adapters.mail import open_mailer
 from felix.adapters.metrics import Metrics, clean, open_metrics
 from felix.adapters.passwords import Argon2Passwords
+from felix.adapters.pdf import read_pdf
 from felix.adapters.tracing import tracing
 from felix.api.addresses import read_networks
 from felix.api.auth import Authenticator
@@ -37,6 +38,14 @@ from felix.api.readiness import Check, checks_of, disk_of
 from felix.api.watch import log_requests
 from felix.application import handlers as _handlers
 from felix.application import policies
+from felix.application.apps.at_work import AppsAtWork
+from felix.application.apps.releases import Releases
+from felix.application.changes.planners import GrammarPlanner, Planner, PlannerChain
+from felix.application.changes.steps.stepper import Stepper
+from felix.application.changes.steps.workbench import Planners, Workbench
+from felix.application.changes.transcripts import Transcripts
+from felix.application.context import PassageIndex
+from felix.application.documents import DocumentDesk, SourceReader
 from felix.application.identity import Inviter
 from felix.application.performer import Performer, new_context
 from felix.application.policies.base import Terms
@@ -44,15 +53,22 @@ from felix.application.post import Post
 from felix.application.secrets import Secrets, TenantSecretStore, User
 from felix.application.verification import PartitionAudit, Report, RetoldBalance
 from felix.domain.base import Command
+from felix.domain.changes.modules import newest
+from felix.domain.context.reading import Reading
 from felix.domain.errors import FelixError, Invalid, NotFound, Unavailable
 from felix.domain.identity.roles import PLATFORM
 from felix.domain.identity.user import EraseUser
 from felix.domain.privacy.erasure import ErasePersonalData
 from felix.embedded.backup_store import ERASURE_KEY_FILE, BackupStore
 from felix.eventstore import audit, subscription
+from felix.eventstore.aggregates import Aggregates
 from felix.eventstore.api_keys import KeyUses
+from felix.eventstore.app_measurements import AppMeasurements
 from felix.eventstore.connections import connect, role_url, without_user, writer_url
+from felix.eventstore.context_index import ContextIndex
+from felix.eventstore.effects import EffectBook
 from felix.eventstore.erasure_key import ErasureKeyFile
+from felix.eventstore.foreign_schema import read_schema
 from felix.eventstore.jobs import JobBook, ScheduleBook
 from felix.eventstore.migrations import Migration, migrate
 from felix.eventstore.partition_log import PartitionLog
@@ -63,7 +79,10 @@ from felix.eventstore.sign_in_book import SignInBook
 from felix.eventstore.tenant_secrets import SecretShelf
 from felix.eventstore.tenants import TenantDirectory
 from felix.eventstore.vault import EVERY_SUBJECT, Vault
+from felix.eventstore.vault_shelf import VaultShelf
+from felix.modules.library import hooks, library
 from felix.projections import balances, registry, token_transactions
+from felix.projections.app_shelf import AppShelf
 from felix.projections.feeds import FeedName
 from felix.projections.reactions import place_cursors, reaction
 from felix.projections.rebuild_orders import ProjectionOrders, Rebuilder, rebuild_new_versions
@@ -75,6 +94,7 @@ from felix.settings import Settings
 if TYPE_CHECKING:
     # Imported where they are used: an HTTP client takes longer to load than most commands take.
     from felix.adapters.github import GitHubApp
+    from felix.adapters.objects import Objects
     from felix.adapters.oidc import OidcProvider
 
 _ = _handlers  # importing it registers every command handler
@@ -99,6 +119,8 @@ ROOT_KEY_FILE = "root-key"
 ERASED_BEFORE = "This was erased after the moment to which the database was restored."
 #: Where mails are left while there is no mail server, in a directory for each person.
 MAIL_DIR = "mail"
+#: The git repositories of clients.
+REPOSITORIES_DIR = "repositories"
 #: What the driver raises when the database is away, for those who may not import it.
 DATABASE_ERRORS = (psycopg.OperationalError, psycopg.InterfaceError)
 
@@ -109,6 +131,10 @@ class NotRunning(Unavailable):
 
 class NoRootKey(Unavailable):
     """There is no root key here. `felix up` makes one; elsewhere set FELIX_ROOT_KEY to the one of this database."""
+
+
+class NoGitHubApp(Invalid):
+    """Felix is no GitHub App here. Set FELIX_GITHUB_APP_ID and the secret github.app-key of the platform."""
 
 
 class NotAnAddress(Invalid):
@@ -406,6 +432,147 @@ def open_github(settings: Settings, secrets: Secrets) -> GitHubApp | None:
     return GitHubApp(settings.github_app_id, private_key, api_url=settings.github_api_url)
 
 
+def open_objects(settings: Settings) -> Objects:
+    """Where immutable things are kept that are larger than an event."""
+    from felix.adapters.objects import Objects
+
+    return Objects.open(settings.objects_url or settings.data_dir / "objects")
+
+
+@dataclass(frozen=True, slots=True)
+class _ObjectsWhenNeeded:
+    """Object storage that is opened at its first use: most processes never need it."""
+
+    open: Callable[[], Objects]
+
+    def put(self, kind: str, content: bytes) -> str:
+        return self.open().put(kind, content)
+
+    def get(self, kind: str, digest: str) -> bytes:
+        return self.open().get(kind, digest)
+
+
+def open_releases(settings: Settings) -> Releases:
+    """The releases of all apps."""
+    return Releases(_ObjectsWhenNeeded(cache(lambda: open_objects(settings))), hooks())
+
+
+@contextmanager
+def open_apps_at_work(endpoints: Endpoints, settings: Settings) -> Iterator[AppsAtWork]:
+    """What jobs run apps with; closed in order."""
+    from felix.adapters.webhooks import Webhooks
+
+    reader, projector = endpoints.as_role("felix_reader"), endpoints.as_role("felix_projector")
+    writer = endpoints.writer_url
+    smtp_url = settings.smtp_url.get_secret_value() if settings.smtp_url else None
+    with (
+        closing(AppShelf(lambda: connect(reader))) as shelf,
+        closing(EffectBook(lambda: connect(projector))) as book,
+        closing(AppMeasurements(lambda: connect(writer))) as measurements,
+        closing(VaultShelf(lambda: connect(reader), open_vault(settings))) as vault,
+        closing(open_directory(endpoints, partitions=settings.partitions)) as directory,
+    ):
+        yield AppsAtWork(
+            releases=open_releases(settings),
+            shelf=shelf,
+            effects=book,
+            mailer=open_mailer(smtp_url, settings.mail_from, settings.data_dir / MAIL_DIR),
+            webhooks=Webhooks(private=settings.private_sources),
+            measurements=measurements,
+            personal=vault.open,
+            partition_of=directory.partition_of,
+        )
+
+
+@contextmanager
+def open_stepper(
+    endpoints: Endpoints, settings: Settings, apps: AppsAtWork, passages: PassageIndex
+) -> Iterator[Stepper]:
+    """Who takes the steps of changes, with what jobs run apps with."""
+    from felix.adapters.repositories import AppRepository
+
+    url, versions = endpoints.writer_url, library()
+    with closing(Aggregates(lambda: connect(url))) as aggregates:
+        yield Stepper(
+            Workbench(
+                aggregates=aggregates,
+                objects=open_objects(settings),
+                releases=apps.releases,
+                repository=cache(partial(AppRepository, settings.data_dir / REPOSITORIES_DIR)),
+                kept=apps.personal,
+                passages=passages,
+                planners=open_planners(settings),
+                measurements=apps.measurements,
+                library=versions,
+                catalogue=newest(versions),
+            )
+        )
+
+
+def open_planners(settings: Settings) -> Planners:
+    """The planners of each tenant in their order; the SDKs of language models are loaded when one is first asked."""
+    transcripts = Transcripts(_ObjectsWhenNeeded(cache(lambda: open_objects(settings))), following_root_keys(settings))
+
+    @cache
+    def language_model(tenant_id: UUID) -> Planner:
+        from felix.adapters.llm_models import ModelEndpoint
+        from felix.adapters.llm_planner import LLMPlanner
+
+        endpoint = ModelEndpoint.of(str(settings.planner_model), settings.planner_base_url)
+        key = settings.planner_key.get_secret_value() if settings.planner_key else ""
+        return LLMPlanner(
+            endpoint.provider,
+            endpoint.model,
+            endpoint.open,
+            lambda: nullcontext(key),
+            partial(transcripts.keep, tenant_id),
+        )
+
+    def chosen(tenant_id: UUID, planner: str | None, model: str | None) -> PlannerChain:
+        # Whoever asked for a model by its name gets this one or none: another would have another price.
+        if settings.planner_model is None or planner == "grammar" or model not in (None, settings.planner_model):
+            return PlannerChain((GrammarPlanner(),))
+        asked = language_model(tenant_id)
+        return PlannerChain((asked,) if planner == "llm" else (GrammarPlanner(), asked))
+
+    return chosen
+
+
+def open_context_index(endpoints: Endpoints) -> ContextIndex:
+    """The index of what planners may read."""
+    writer, reader = endpoints.writer_url, endpoints.as_role("felix_reader")
+    return ContextIndex(lambda: connect(writer), lambda: connect(reader))
+
+
+def open_documents(endpoints: Endpoints, settings: Settings) -> DocumentDesk:
+    """Where documents are read and indexed; close its index."""
+    return DocumentDesk(open_context_index(endpoints), cache(lambda: open_objects(settings)), read_pdf)
+
+
+def open_source_reader(settings: Settings) -> SourceReader:
+    """Reads databases and repositories for a worker."""
+
+    def read(secrets: Secrets, tenant_id: UUID, source: Mapping[str, Any], user: User) -> Reading:
+        if source["kind"] == "database":
+            from felix.adapters.safe_addresses import safe_addresses
+
+            safe = partial(safe_addresses, private=settings.private_sources)
+            with secrets.use(tenant_id, source["secret"], purpose="documents.read-schema", user=user) as url:
+                return Reading.of(read_schema(url, safe))
+
+        from felix.adapters.repository_reader import RepositoryReader
+
+        github = open_github(settings, secrets)
+        if github is None:
+            raise NoGitHubApp()
+        try:
+            return RepositoryReader(github).read(source["repository"], source["branch"], user)
+        finally:
+            github.close()
+
+    return read
+
+
 def open_schedule(endpoints: Endpoints) -> ScheduleBook:
     """The schedule, for one ticker."""
     return ScheduleBook(_connect_to_jobs(endpoints, "felix_projector"))
@@ -524,6 +691,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     doorbell = open_doorbell(endpoints)
     live = LiveHub(reads)
     jobs = open_job_book(endpoints, role="felix_writer")
+    document_desk = open_documents(endpoints, settings)
+    measurements = AppMeasurements(lambda: connect(endpoints.writer_url))
     provider = open_sign_in_provider(settings)
 
     def committed(partition: int, position: int) -> None:
@@ -562,6 +731,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 pin_tenant=directory.pin,
                 jobs=jobs,
                 projection_orders=projection_orders(endpoints),
+                objects=_ObjectsWhenNeeded(cache(lambda: open_objects(settings))),
+                releases=open_releases(settings),
+                measurements=measurements,
+                library=library,
+                documents=document_desk,
                 ready=looks.checks,
                 scrape=scrape,
                 metrics_token=settings.metrics_token.get_secret_value() if settings.metrics_token else None,
@@ -596,6 +770,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         await looks.close()
         await reads.close()
         jobs.close()
+        document_desk.index.close()
+        await to_thread.run_sync(measurements.close)
         directory.close()
 
 

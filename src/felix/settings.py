@@ -40,6 +40,16 @@ class Settings(BaseSettings):
     partitions: int = Field(
         4, ge=1, le=8192, description="Partitions of the log. May grow; a tenant keeps the one it was given."
     )
+    objects_url: str | None = Field(
+        None,
+        pattern=r"^[a-z][a-z0-9+]*://[^\s]+$",
+        description="Object storage for releases, documents and transcripts, e.g. s3://bucket/prefix. Default: objects"
+        " in the data directory.",
+    )
+    private_sources: bool = Field(
+        False,
+        description="Whether databases that clients connect may be at addresses of this machine or its network.",
+    )
     backup_dir: Path | None = Field(
         None,
         description="Where `felix backup` keeps backups and the archived log. Another disk protects from the loss of"
@@ -96,6 +106,20 @@ class Settings(BaseSettings):
     oidc_client_secret: SecretStr | None = Field(
         None, description="Felix's secret at the OpenID provider; without one it is a public client."
     )
+    planner_model: str | None = Field(
+        None,
+        pattern="^(openai|anthropic):.+$",
+        description="Language model that plans what the grammar does not understand, e.g. openai:gpt-5 or"
+        " anthropic:claude-sonnet-4-5. Without one nothing is asked of any. Publish prices of llm.input_tokens and"
+        " llm.output_tokens for it: what has no price is not asked.",
+    )
+    planner_base_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s?#]+$",
+        description="Where the model is, if not at its provider: any endpoint that speaks OpenAI's or Anthropic's"
+        " language. Plain HTTP goes to this machine only.",
+    )
+    planner_key: SecretStr | None = Field(None, description="The provider's key for the model.")
     github_app_id: str | None = Field(
         None,
         pattern="^[A-Za-z0-9.]+$",

@@ -35,7 +35,7 @@ MAX_WAIT_S = 3600
 
 #: What a job may ask for. Never ``workflows``, ``administration`` or ``secrets``: with them a change could give itself
 #: more than it was approved for.
-Permission = Literal["checks", "contents", "metadata", "pull_requests"]
+Permission = Literal["checks", "contents", "deployments", "metadata", "pull_requests"]
 Level = Literal["read", "write"]
 _LEVELS = {"read": 1, "write": 2}
 _REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}", re.ASCII)
@@ -69,6 +69,14 @@ class TokenTooWide(AnswerNotReadable):
     """GitHub gave a token that can do more than was asked for; it was thrown away."""
 
 
+class TokenRefused(Unavailable):
+    """GitHub does not take the token any more; the next one is a new one."""
+
+
+class PermissionMissing(Forbidden):
+    """GitHub does not let the App do this in the repository; its owner has to grant the permission first."""
+
+
 class AppKeyNotUsable(Invalid):
     """The secret is not the private key of a GitHub App: an RSA key in PEM."""
 
@@ -97,6 +105,11 @@ class Scope:
             raise ScopeNotPossible()
         if not all(name in known and level in levels for name, level in self.permissions):
             raise ScopeNotPossible(permissions=sorted(names))
+
+    @property
+    def account(self) -> str:
+        """Whose repositories they are."""
+        return next(iter(self.repositories)).partition("/")[0].lower()
 
     @property
     def names(self) -> list[str]:
@@ -134,7 +147,8 @@ class GitHubApp:
         self._kept: dict[tuple[int, Scope], InstallationToken] = {}
         self._locks: dict[tuple[int, Scope], threading.Lock] = {}
         self._guard = threading.Lock()
-        self._wait_until = 0.0
+        #: Until when nobody is asked: for the App itself under nothing, for an installation under its account.
+        self._waits: dict[str, float] = {}
 
     def installation_of(self, repository: str, user: User) -> int:
         """The installation that a repository belongs to. Raises :class:`NotInstalled` and :class:`ScopeNotPossible`."""
@@ -163,6 +177,26 @@ class GitHubApp:
                     self._forget_expired()
                     self._kept[key] = kept
             return kept
+
+    def ask(self, token: InstallationToken, method: str, path: str, json: Any = None) -> Answer:
+        """Ask with a token; an answer of whatever status but for those that every caller would have to know.
+
+        Raises :class:`TokenRefused`, :class:`PermissionMissing`, :class:`GitHubLimited`, and what
+        :class:`~felix.adapters.outbound.Outbound` raises.
+        """
+        account = token.scope.account
+        self._wait_as_told(account)
+        answer = self._send(f"token {token.token}", method, path, json)
+        if answer.status == 401:
+            self.forget(token)
+            raise TokenRefused(github_says=message_of(answer))
+        if self._limits(answer) or answer.status >= 500:
+            raise self._refusal(answer, account)
+        if answer.status == 403:
+            # GitHub names in a header what would have been enough.
+            needed = re.sub(r"[^a-z_=;, ]", "", answer.headers.get("x-accepted-github-permissions", ""))[:200]
+            raise PermissionMissing(needed=needed, github_says=message_of(answer))
+        return answer
 
     def forget(self, token: InstallationToken) -> None:
         """Get a new one next time, for example because GitHub refused this one."""
@@ -208,17 +242,20 @@ class GitHubApp:
         self._wait_as_told()
         with self._private_key(user) as private_key:
             signed = self._sign(private_key)
+        answer = self._send(f"Bearer {signed}", method, path, json)
+        if 200 <= answer.status < 300:
+            return answer
+        raise self._refusal(answer)
+
+    def _send(self, authorization: str, method: str, path: str, json: Any) -> Answer:
         headers = {
             "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {signed}",
+            "Authorization": authorization,
             "User-Agent": "felix",
             "X-GitHub-Api-Version": "2022-11-28",
         }
         redirects = MAX_REDIRECTS if method == "GET" else 0
-        answer = self._outbound.ask(method, self._api + path, headers=headers, json=json, redirects=redirects)
-        if 200 <= answer.status < 300:
-            return answer
-        raise self._refusal(answer)
+        return self._outbound.ask(method, self._api + path, headers=headers, json=json, redirects=redirects)
 
     def _sign(self, private_key: str) -> str:
         now = int(self._clock().timestamp())
@@ -229,13 +266,12 @@ class GitHubApp:
             # What the library says of a key can hold parts of it.
             raise AppKeyNotUsable() from None
 
-    def _refusal(self, answer: Answer) -> Exception:
-        status, said = answer.status, _message(answer)
+    def _refusal(self, answer: Answer, account: str = "") -> Exception:
+        status, said = answer.status, message_of(answer)
         facts: dict[str, Any] = {"github_status": status, "github_says": said}
-        wait_s = self._wait_of(answer)
-        if status == 429 or (status == 403 and wait_s is not None):
-            wait_s = wait_s or UNTOLD_WAIT_S
-            self._wait_until = time.monotonic() + wait_s
+        if self._limits(answer):
+            wait_s = self._wait_of(answer) or UNTOLD_WAIT_S
+            self._waits[account] = time.monotonic() + wait_s
             return GitHubLimited(f"GitHub asks us to wait for {wait_s} s.", retry_after_s=wait_s, **facts)
         if status >= 500:
             return NotReachable(f"GitHub does not work right now ({status}).")
@@ -244,6 +280,10 @@ class GitHubApp:
         }  # fmt: skip
         kind = kinds.get(status, AnswerNotReadable)
         return kind(None, **facts) if kind is not AnswerNotReadable else kind(f"GitHub answers with {status}.", **facts)
+
+    def _limits(self, answer: Answer) -> bool:
+        """Whether GitHub asks us to wait."""
+        return answer.status == 429 or (answer.status == 403 and self._wait_of(answer) is not None)
 
     def _wait_of(self, answer: Answer) -> int | None:
         """How long GitHub asks us to wait; None where it does not limit us."""
@@ -255,11 +295,11 @@ class GitHubApp:
             if not (reset.isdecimal() and len(reset) < 13):
                 return UNTOLD_WAIT_S
             return max(1, min(int(reset) - int(self._clock().timestamp()) + 1, MAX_WAIT_S))
-        return UNTOLD_WAIT_S if "secondary rate limit" in _message(answer).lower() else None
+        return UNTOLD_WAIT_S if "secondary rate limit" in message_of(answer).lower() else None
 
-    def _wait_as_told(self) -> None:
+    def _wait_as_told(self, account: str = "") -> None:
         """Whoever goes on asking while limited is banned."""
-        left_s = self._wait_until - time.monotonic()
+        left_s = self._waits.get(account, 0.0) - time.monotonic()
         if left_s > 0:
             raise GitHubLimited(f"GitHub asks us to wait for {left_s:.0f} s.", retry_after_s=int(left_s) + 1)
 
@@ -270,7 +310,7 @@ class GitHubApp:
             self._locks.pop(key, None)
 
 
-def _message(answer: Answer) -> str:
+def message_of(answer: Answer) -> str:
     """What GitHub says of a refusal, in one short line."""
     try:
         said = answer.document().get("message")

@@ -14,7 +14,7 @@ from email.utils import formatdate, make_msgid
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from felix.application.sign_in import Mailer
+from felix.application.sign_in import Attachment, Mailer
 from felix.domain.errors import Invalid, Refused, Unavailable
 
 TIMEOUT_S = 20.0
@@ -41,7 +41,16 @@ def open_mailer(smtp_url: str | None, sender: str, directory: Path) -> Mailer:
     return SmtpMailer(smtp_url, sender) if smtp_url else FileMailer(sender, directory)
 
 
-def compose(sender: str, to: str, subject: str, text: str) -> EmailMessage:
+def compose(
+    sender: str,
+    to: str,
+    subject: str,
+    text: str,
+    *,
+    key: str | None = None,
+    page: str | None = None,
+    attached: Attachment | None = None,
+) -> EmailMessage:
     """A mail as it is sent. Raises :class:`MailRefused` for addresses that are none."""
     mail = EmailMessage()
     try:
@@ -49,9 +58,15 @@ def compose(sender: str, to: str, subject: str, text: str) -> EmailMessage:
     except (ValueError, IndexError):
         raise MailRefused("This is not an address that mail can be sent to.") from None
     mail["Date"] = formatdate(usegmt=True)
-    mail["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2] or "localhost")
+    domain = sender.rpartition("@")[2].rstrip(">") or "localhost"
+    mail["Message-ID"] = make_msgid(domain=domain) if key is None else f"<{key}@{domain}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(text)
+    if page is not None:
+        mail.add_alternative(page, subtype="html")
+    if attached is not None:
+        main, _, sub = attached.media_type.partition("/")
+        mail.add_attachment(attached.content, maintype=main, subtype=sub, filename=attached.name)
     return mail
 
 
@@ -71,9 +86,19 @@ class SmtpMailer:
         self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
         self._sender = sender
 
-    def send(self, to: str, subject: str, text: str, *, about: str) -> None:
+    def send(
+        self,
+        to: str,
+        subject: str,
+        text: str,
+        *,
+        about: str,
+        key: str | None = None,
+        page: str | None = None,
+        attached: Attachment | None = None,
+    ) -> None:
         """Hand a mail to the server. Raises :class:`MailRefused` and :class:`MailNotSent`."""
-        mail = compose(self._sender, to, subject, text)
+        mail = compose(self._sender, to, subject, text, key=key, page=page, attached=attached)
         try:
             with self._connect() as server:
                 if self._user:
@@ -112,9 +137,19 @@ class FileMailer:
         self._sender = sender
         self._directory = directory
 
-    def send(self, to: str, subject: str, text: str, *, about: str) -> None:
+    def send(
+        self,
+        to: str,
+        subject: str,
+        text: str,
+        *,
+        about: str,
+        key: str | None = None,
+        page: str | None = None,
+        attached: Attachment | None = None,
+    ) -> None:
         """Write a file that its owner alone can read. Raises :class:`MailRefused` and :class:`MailNotSent`."""
-        mail = compose(self._sender, to, subject, text)
+        mail = compose(self._sender, to, subject, text, key=key, page=page, attached=attached)
         if not about.replace("_", "").isalnum():
             raise MailRefused("Mail is about somebody with an id.")
         folder = self._directory / about

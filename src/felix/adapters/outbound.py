@@ -41,13 +41,23 @@ class Answer:
 
     def document(self) -> dict[str, Any]:
         """The body as a JSON object. Raises :class:`AnswerNotReadable`."""
-        try:
-            value = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            raise AnswerNotReadable("Another system answers with something that is not JSON.") from None
+        value = self._json()
         if not isinstance(value, dict):
             raise AnswerNotReadable("Another system answers with something that is not a JSON object.")
         return value
+
+    def documents(self) -> list[dict[str, Any]]:
+        """The body as a list of JSON objects. Raises :class:`AnswerNotReadable`."""
+        value = self._json()
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            raise AnswerNotReadable("Another system answers with something that is not a list of JSON objects.")
+        return value
+
+    def _json(self) -> Any:
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            raise AnswerNotReadable("Another system answers with something that is not JSON.") from None
 
 
 def check_address(url: str) -> httpx.URL:

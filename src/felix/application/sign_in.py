@@ -69,11 +69,34 @@ class Passwords(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that goes with a mail; ``media_type`` such as ``text/csv``."""
+
+    name: str
+    media_type: str
+    content: bytes = field(repr=False)
+
+
 class Mailer(Protocol):
     """Sends mail."""
 
-    def send(self, to: str, subject: str, text: str, *, about: str) -> None:
-        """Send a mail. ``about`` is the id of whom it concerns. Raises ``Unavailable``, or ``MailRefused`` for good."""
+    def send(
+        self,
+        to: str,
+        subject: str,
+        text: str,
+        *,
+        about: str,
+        key: str | None = None,
+        page: str | None = None,
+        attached: Attachment | None = None,
+    ) -> None:
+        """Send a mail. ``about`` is the id of whom it concerns. Raises ``Unavailable``, or ``MailRefused`` for good.
+
+        ``page`` says the same in HTML. A mail that may be sent again has the same ``key`` each time, which ends up in
+        its Message-ID: whoever gets it twice can tell.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from felix.application.jobs.kinds import (
     KINDS,
     ClaimLost,
     JobKind,
+    NotYet,
     Upkeep,
     WorkerStops,
     kind_of,
@@ -131,6 +132,8 @@ class JobRunner:
             log.debug("a job is done", extra=about)
         except WorkerStops:
             held, became = self._book.give_back(job), "given_back"
+        except NotYet as later:
+            held, became = self._book.wait(job, later.until), "waits"
         except ClaimLost:
             held = False
         except FINAL as error:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from felix import bootstrap
+from felix.application.apps.at_work import AppsAtWork
+from felix.application.changes.steps.stepper import Stepper
 from felix.application.lane import SNAPSHOT_EVERY
 from felix.eventstore.connections import connect
 from felix.eventstore.jobs import JobBook
@@ -30,8 +34,26 @@ class PlatformUpkeep:
         self._book = book
         self._partitions = partitions
         self._settings = settings or Settings()
+        self._opened = ExitStack()
         self._sign_in = bootstrap.open_sign_in_book(endpoints)
         self.post = bootstrap.open_post(self._settings, self._sign_in)
+        self.documents = bootstrap.open_documents(endpoints, self._settings)
+        self.read_source = bootstrap.open_source_reader(self._settings)
+
+    @cached_property
+    def apps(self) -> AppsAtWork:
+        """Opened by the first job of an app: most processes that have an upkeep run none."""
+        return self._opened.enter_context(bootstrap.open_apps_at_work(self._endpoints, self._settings))
+
+    @cached_property
+    def changes(self) -> Stepper:
+        """Opened by the first step of a change, and takes it with what apps are run with."""
+        opened = bootstrap.open_stepper(self._endpoints, self._settings, self.apps, self.documents.index)
+        return self._opened.enter_context(opened)
+
+    def hasten(self, place: tuple[int, UUID], kind: str) -> int:
+        """In the table of jobs; what is under way stays as it is."""
+        return self._book.hasten(place, kind)
 
     def verify_ledger(self, told: Callable[[int, int], None]) -> dict[str, Any]:
         """Everything that ``felix verify ledger`` looks at."""
@@ -65,7 +87,9 @@ class PlatformUpkeep:
 
     def close(self) -> None:
         """Give the connections back."""
+        self._opened.close()
         self._sign_in.close()
+        self.documents.index.close()
 
     def purge_sign_in(self) -> int:
         """Each kind of row for as long as somebody may want to look at it."""

@@ -13,6 +13,9 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from felix.application.apps.at_work import AppsAtWork
+from felix.application.changes.steps.stepper import Stepper
+from felix.application.documents import DocumentDesk, SourceReader
 from felix.application.outcome import Outcome
 from felix.application.post import Post
 from felix.application.secrets import Secrets
@@ -37,6 +40,14 @@ class WorkerStops(Unavailable):
     """The worker stops; another goes on with this job."""
 
 
+class NotYet(Unavailable):
+    """There is nothing to do for this job before a certain time; it waits until then."""
+
+    def __init__(self, until: datetime) -> None:
+        super().__init__(until=until.isoformat())
+        self.until = until
+
+
 class UnknownJobKind(Unavailable):
     """This version of Felix does not know this kind of job."""
 
@@ -56,12 +67,31 @@ class Upkeep(Protocol):
     def purge_sign_in(self) -> int:
         """Forget attempts, links and sessions that are long over; how many."""
 
+    def hasten(self, place: tuple[int, UUID], kind: str) -> int:
+        """Let a tenant's jobs of a kind that wait for their time be due now; how many."""
+
+    @property
+    def changes(self) -> Stepper:
+        """Who takes the steps of changes."""
+
     @property
     def post(self) -> Post:
         """How it writes to people."""
 
     def forget_outside(self, tenant_id: UUID, subject_id: str) -> dict[str, Any]:
         """Forget what is kept of somebody who was erased outside of the database; what that was."""
+
+    @property
+    def apps(self) -> AppsAtWork:
+        """What it runs apps with."""
+
+    @property
+    def documents(self) -> DocumentDesk:
+        """Where it indexes and forgets what planners may read."""
+
+    @property
+    def read_source(self) -> SourceReader:
+        """How it reads a database or a repository that a client has connected."""
 
 
 class JobContext(Protocol):

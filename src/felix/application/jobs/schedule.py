@@ -13,6 +13,8 @@ from typing import Any
 
 from cronsim import CronSim
 
+from felix.application.jobs.apps import purge_effects
+from felix.application.jobs.documents import forget_orphans
 from felix.application.jobs.kinds import JobKind
 from felix.application.jobs.sign_in import purge_sign_in
 from felix.application.jobs.upkeep import purge_jobs, snapshot_long_streams, verify_ledger
@@ -42,6 +44,8 @@ class CronEntry:
 SCHEDULE = (
     CronEntry("nightly_snapshots", "30 2 * * *", snapshot_long_streams),
     CronEntry("nightly_verification", "0 3 * * *", verify_ledger),
+    CronEntry("hourly_purge_of_documents", "27 * * * *", forget_orphans),
+    CronEntry("nightly_purge_of_effects", "50 2 * * *", purge_effects),
     CronEntry("hourly_purge_of_jobs", "17 * * * *", purge_jobs),
     CronEntry("hourly_purge_of_sign_in", "37 * * * *", purge_sign_in),
 )

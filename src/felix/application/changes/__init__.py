@@ -1,0 +1,1 @@
+"""Prompt changes: what is asked, planned, checked, approved, deployed and taken back."""
