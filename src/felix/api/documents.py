@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from felix.api import examples
+from felix.api import change_examples, examples, record_examples
 from felix.domain.base import Command
 from felix.domain.identity.access import ACTIONS
 
@@ -118,6 +118,16 @@ IN_PATH: dict[str, tuple[str, str]] = {
     "job_id": ("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$", examples.JOB_ID),
     "adjustment_id": ("^adj_[0-9a-f]{32}$", examples.ADJUSTMENT_ID),
     "impersonation_id": ("^imp_[0-9a-f]{32}$", examples.IMPERSONATION_ID),
+    "change_id": ("^chg_[0-9a-f]{32}$", change_examples.CHANGE_ID),
+    "override_id": ("^ovr_[0-9a-f]{32}$", change_examples.OVERRIDE_ID),
+    "environment": ("^(production|sandbox)$", "production"),
+    "document_id": ("^doc_[0-9a-f]{32}$", examples.DOCUMENT_ID),
+    "app": ("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", record_examples.APP_NAME),
+    "entity": ("^[a-z][a-z0-9_]{0,62}$", "deal"),
+    "view": ("^[a-z][a-z0-9_]{0,62}$", "deals"),
+    "report": ("^[a-z][a-z0-9_]{0,62}$", "won_deals"),
+    "record_id": ("^rec_[0-9a-f]{32}$", record_examples.RECORD_ID),
+    "module": ("^[a-z][a-z0-9_]{0,40}$", "crm"),
     "user_id": ("^usr_[0-9a-f]{32}$", examples.USER_ID),
     "subject_id": ("^[a-z]{2,12}_[0-9A-Za-z-]{1,100}$", examples.SUBJECT_ID),
     "rate_card_id": ("^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", "default"),

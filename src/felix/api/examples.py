@@ -11,6 +11,7 @@ HOLD_ID = "hold_019a8f4e5c7b70008000000000000002"
 DEBIT_ID = "deb_019a8f4e5c7b700080000000000000030000000004"
 CAP_ID = "cap_019a8f4e5c7b70008000000000000005"
 ADJUSTMENT_ID = "adj_019a8f4e5c7b70008000000000000006"
+DOCUMENT_ID = "doc_019a8f4e5c7b7000800000000000000e"
 IMPERSONATION_ID = "imp_019a8f4e5c7b7000800000000000000b"
 JOB_ID = "b1c3f7d2-5a0e-5b6f-9d3a-0c4e8f2a6b10"
 INVITATION_ID = "inv_019a8f4e5c7b7000800000000000000c"
@@ -42,6 +43,17 @@ _KEY = {
     "scopes": ["ledger.*", "metering.debit_usage_batch"],
     "created_at": "2026-01-31T12:00:00Z",
     "expires_at": "2046-12-31T23:59:59Z",
+}
+
+_TEXT = {
+    "kind": "markdown",
+    "text": "# Returns\n\nBread can be returned on the day it was bought. Cakes are made to order.\n",
+}
+_CONTENT = {
+    "digest": "c5df15b1dc7d6a2ea7a3a45a9b0d7ba3e4a0e04ab3be1b5a7d9a9a4c1df4f3c1",
+    "size_bytes": 87,
+    "redactions": {},
+    "left_out": [],
 }
 
 #: By command: the body that is sent, and what is answered.
@@ -127,6 +139,21 @@ WRITES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"name": "github", "version": 1, "kind": "token"},
     ),
     "RemoveSecret": ({"reason": "The integration is gone."}, {"name": "github", "version": 1, "removed": True}),
+    "AddDocument": (
+        {"title": "Returns", "account_id": ACCOUNT_ID, **_TEXT},
+        {"document_id": DOCUMENT_ID, **_CONTENT, "charged_mtok": 10, "added": True},
+    ),
+    "ReplaceDocument": (_TEXT, {"document_id": DOCUMENT_ID, **_CONTENT, "charged_mtok": 10}),
+    "ConnectSource": (
+        {
+            "title": "Our shop's code",
+            "account_id": ACCOUNT_ID,
+            "source": {"kind": "repository", "repository": "bakery/shop", "branch": "main"},
+        },
+        {"document_id": DOCUMENT_ID, "title": "Our shop's code"},
+    ),
+    "RefreshSource": ({}, {"document_id": DOCUMENT_ID, "reading": 2}),
+    "RemoveDocument": ({"reason": "It is out of date."}, {"document_id": DOCUMENT_ID, "removed": True}),
     "RotateTenantKey": ({"reason": "Yearly."}, {"key_version": 2}),
     "CreateApiKey": (
         {name: _KEY[name] for name in ("label", "scopes", "expires_at")},
@@ -250,6 +277,34 @@ ACCOUNT = {
     "credit_limit_mtok": 0,
 }
 ACCOUNTS = {"data": [ACCOUNT], "next": None}
+DOCUMENTS = {
+    "data": [
+        {
+            "document_id": DOCUMENT_ID,
+            "title": "Returns",
+            "kind": "markdown",
+            "account_id": ACCOUNT_ID,
+            "source": None,
+            "added_at": "2026-07-01T09:00:00Z",
+            "added_by": "client_owner:usr_019a8f4e5c7b7000800000000000000a",
+            **_CONTENT,
+            "charged_mtok": 10,
+            "indexed_at": "2026-07-01T09:00:00Z",
+            "waits": False,
+            "failure": None,
+        }
+    ],
+    "next": None,
+}
+CONTEXT = {
+    "digest": "0f5ad1b2f1d0b0a3c1f5bb6f8c5ad1a1e06f7b2d1e8c5a9b1d3f6c7e8a9b0c1d",
+    "sources": [{"kind": "markdown", "name": "Returns", "digest": _CONTENT["digest"]}],
+    "excluded": [],
+    "redactions": {},
+    "bytes": 87,
+    "outline": "",
+    "data": [{"source": "markdown:Returns", "heading": "Returns", "text": _TEXT["text"]}],
+}
 SECRETS = {
     "data": [
         {
@@ -670,3 +725,35 @@ CONFIRM_SECOND_FACTOR: tuple[dict[str, Any], dict[str, Any]] = (
 )
 REMOVE_SECOND_FACTOR: tuple[dict[str, Any], dict[str, Any]] = ({}, {"removed": True})
 ISSUE_RECOVERY_CODES: tuple[dict[str, Any], dict[str, Any]] = ({}, {"recovery_codes": _CODES})
+
+_CRM: dict[str, Any] = {
+    "id": "crm",
+    "version": "1.0.0",
+    "title": "Customers",
+    "description": "Contacts, companies and deals on their way through a pipeline.",
+    "versions": ["1.0.0"],
+    "requires": {},
+    "when_present": [],
+    "capabilities": ["mail:send", "records:write:deal", "schedules:run"],
+}
+MODULES = {"data": [_CRM], "next": None}
+MODULE: dict[str, Any] = _CRM | {
+    "provides": {"entities": ["activity", "company", "contact", "deal"], "handlers": ["deal"]},
+    "config_schema": {
+        "type": "object",
+        "properties": {
+            "percent_lead": {
+                "type": "integer",
+                "title": "How likely a deal is as a lead",
+                "default": 10,
+                "minimum": 0,
+                "maximum": 100,
+            }
+        },
+        "additionalProperties": False,
+    },
+    "price_card": [{"meter": "apps.record_writes", "model": "deal", "kind": "per_unit", "price_mtok": 15}],
+    "guardrails": [{"measure": "failed_automations", "at_most_permille": 20}],
+    "migrations": [],
+    "digest": "476da1c5828f89dca7e46054ed9775273957b589c7d750f33c124ee509443032",
+}

@@ -30,12 +30,16 @@ from felix.api.problems import BodyTooLarge, MissingIdempotencyKey, invalid, pro
 from felix.api.rate_limits import RateLimits
 from felix.api.readiness import Check
 from felix.api.watched_reads import is_watched, watch, write_down
+from felix.application.apps.measurements import Measurements
+from felix.application.apps.releases import Releases, ReleaseStore
+from felix.application.documents import DocumentDesk
 from felix.application.identity import Inviter
 from felix.application.oidc import SignInProvider
 from felix.application.outcome import Outcome
 from felix.application.performer import MAX_COMMAND_KEY_LENGTH, Performer, new_context
 from felix.application.sign_in import Passwords
 from felix.domain.base import Command
+from felix.domain.changes.modules import Library
 from felix.domain.errors import FelixError, Invalid, NotFound, Unauthenticated
 from felix.domain.identity.roles import PLATFORM
 from felix.eventstore.jobs import JobBook
@@ -77,6 +81,15 @@ class Services:
     pin_tenant: Callable[..., Any]
     jobs: JobBook
     projection_orders: ProjectionOrders
+    #: What is larger than an event: plans, diffs and releases.
+    objects: ReleaseStore
+    #: Every release of an app, and what is counted of those that run.
+    releases: Releases
+    measurements: Measurements
+    #: The modules that an app can begin with; read once, when it is asked for.
+    library: Callable[[], Library]
+    #: Where documents are read and indexed before a command lets planners find them.
+    documents: DocumentDesk
     ready: Callable[[], Awaitable[list[Check]]]
     scrape: Callable[[], Awaitable[bytes]]
     live: LiveHub

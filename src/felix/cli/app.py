@@ -14,7 +14,8 @@ from felix import __version__
 
 RUNNING = Group("Run Felix", sort_key=1)
 BOOKS = Group("Clients and tokens", sort_key=2)
-LOG = Group("Events and proof", sort_key=3)
+APPS = Group("Apps and changes", sort_key=3)
+LOG = Group("Events and proof", sort_key=4)
 
 #: Name, where it is, its first sentence (which a test compares with the docstring: importing all of them takes longer
 #: than showing the help may take), and its group. ``None`` as place: a group of commands in felix.cli.<name>.
@@ -69,10 +70,26 @@ COMMANDS: tuple[tuple[str, str, str, Group], ...] = (
         "Set, list and remove clients' secrets, and rotate the keys they are sealed with.",
         BOOKS,
     ),
+    ("documents", "felix.cli.documents:app", "Add, list and remove what planners may read of a client.", APPS),
+    ("context", "felix.cli.context:commands", "Show what a planner would be told of a prompt.", APPS),
+    (
+        "modules",
+        "felix.cli.modules:app",
+        "List the modules that apps are made of, and show what each of them brings.",
+        BOOKS,
+    ),
+    ("records", "felix.cli.records:app", "List, show, add and change what clients keep in their apps.", APPS),
     ("tokens", "felix.cli.tokens:app", "Open token accounts, and grant, hold, debit and show tokens.", BOOKS),
     ("usage", "felix.cli.usage:app", "Import usage from a file, and show what was used.", BOOKS),
     ("meters", "felix.cli.meters:app", "Define meters and list them.", BOOKS),
     ("rates", "felix.cli.rates:app", "Publish rate cards and show them.", BOOKS),
+    ("apps", "felix.cli.apps:app", "Begin apps with modules, and show what of each runs where.", APPS),
+    (
+        "changes",
+        "felix.cli.changes:app",
+        "Ask for changes of apps in words, look at them, agree, deploy and roll back.",
+        APPS,
+    ),
     ("events", "felix.cli.events:app", "Show events and follow them.", LOG),
     ("live", "felix.cli.live:live", "Follow what happens over HTTP, as dashboards do, until Ctrl-C.", LOG),
     ("streams", "felix.cli.streams:app", "List the streams of the log.", LOG),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
+from felix.cli.demo_app import seed_app
 from felix.cli.installation import keep_secret, recorded_processes
 from felix.cli.options import Acting, Showing
 from felix.cli.output import print_json, tokens
@@ -38,6 +39,7 @@ CLIENTS: tuple[tuple[str, str, int], ...] = (
     ("casa-luna", "Casa Luna Interiors", 50_000),
     ("tidewater-legal", "Tidewater Legal", 2_000),
 )
+CLIENT_WITH_AN_APP = "bloom-and-vine"
 PROMO_TOKENS = 1_000
 METERS = (
     ("llm.input_tokens", "token", "Tokens that went into a language model"),
@@ -144,6 +146,8 @@ def _seed_client(session: Session, data_dir: Path, slug: str, name: str, bought_
         account_id=account_id, amount_mtok=1000 * bought_tokens, cost_minor=bought_tokens // 10, currency="EUR"
     )
     _once(session, place, "bought", bought)
+    if slug == CLIENT_WITH_AN_APP:
+        seed_app(session, place, account_id)
     account = session.ask(place, lambda tx: aggregate_at(tx, TokenAccount, account_id))
     key = known_clients(data_dir).get(slug, {}).get("key")
     if key is None:

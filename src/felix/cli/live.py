@@ -79,7 +79,7 @@ def live(
     Parameters
     ----------
     topics
-        What to be told: events, types of events such as ledger.*, balances; with commas.
+        What to be told: events, types of events such as ledger.*, balances, changes; with commas.
     from_beginning
         Begin with the first event there is.
     last_event_id

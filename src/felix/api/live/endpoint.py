@@ -28,7 +28,8 @@ async def live(request: Request) -> Response:
 
     Messages are called by their topic. `events` are those of `GET /v1/events`, each once and in the order of the log;
     `balances` are token accounts as `GET /v1/token-accounts` shows them, told anew when they changed: what is
-    overtaken is skipped, the newest always comes. The first message, `ready`, says the place at which the stream
+    overtaken is skipped, the newest always comes. So it is with `changes`: where each is, how far in hundredths, whom
+    it waits for and what it has cost so far. The first message, `ready`, says the place at which the stream
     begins: the end of the log, unless `Last-Event-ID` (or `last_event_id`) names another one or `from` is `beginning`.
 
     The `id` of a message is all that is needed to go on after it, on any process and at any later time: send it as
@@ -74,7 +75,9 @@ router.add_api_route(
     openapi_extra=documents.does("live.follow")
     | documents.stream(
         examples.LIVE,
-        documents.query("topics", "Topics: `events`, types of events such as `ledger.*`, `balances`; with commas."),
+        documents.query(
+            "topics", "Topics: `events`, types of events such as `ledger.*`, `balances`, `changes`; with commas."
+        ),
         documents.query("tenant", "For founder keys: as `Felix-Tenant`, for browsers, which can't send headers here."),
         documents.query("last_event_id", "As the header of this name, for the first time."),
         documents.query("from", "Where to begin without an id.", type="string", enum=["now", "beginning"]),

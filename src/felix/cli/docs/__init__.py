@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from felix.cli.docs import access, api, app_schemas, diagram, errors, events, grants, metrics, planner, schemas
+from felix.cli.docs import access, api, app_schemas, diagram, errors, events, grants, metrics, modules, planner, schemas
 from felix.cli.errors import NoSourceCheckout, with_hint
 from felix.settings import env_example
 
@@ -25,6 +25,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/api.md": api.page,
     "docs/metrics.md": metrics.page,
     "docs/planner.md": planner.page,
+    "docs/modules.md": modules.page,
     ".env.example": env_example,
 }
 

@@ -92,7 +92,18 @@ def _events(aggregate: type[Any], method: str) -> frozenset[type[Any]]:
             if "begin" in called:
                 found.add(aggregate.created_event_class())
             waiting |= called - seen - {"begin"}
+            for given, cls in _aggregates_given(function):
+                found |= {event for name in _calls(function, given) for event in _events(cls, name)}
     return _EVENTS.setdefault((aggregate.__qualname__, method), frozenset(found))
+
+
+def _aggregates_given(function: Callable[..., Any]) -> Iterator[tuple[str, type[Any]]]:
+    """The other aggregates that a decision moves: what they are called in it, and what they are."""
+    known = vars(import_module(function.__module__))
+    for name, annotation in function.__annotations__.items():
+        cls = known.get(annotation)
+        if inspect.isclass(cls) and issubclass(cls, FelixAggregate) and name != "return":
+            yield name, cls
 
 
 def _folds(aggregate: type[Any]) -> dict[str, type[Any]]:
