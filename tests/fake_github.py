@@ -6,6 +6,7 @@ and lets them do what they are for and nothing else. Routes are a table; more of
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Callable, Iterator
@@ -13,10 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import unquote
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from fake_repositories import FOLDER, Repository
 from local_server import Asked, LocalServer, Told
 
 LEVELS = {"read": 1, "write": 2, "admin": 3}
@@ -65,8 +68,8 @@ ROUTES: list[tuple[str, re.Pattern[str], Answering]] = []
 
 
 def route(method: str, path: str) -> Callable[[Answering], Answering]:
-    """Add a row: ``{name}`` is one part of the path."""
-    pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
+    """Add a row: ``{name}`` is one part of the path, ``{ref}`` any number of them."""
+    pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path.replace("{ref}", r"(?P<ref>.+)")))
 
     def add(answering: Answering) -> Answering:
         ROUTES.append((method, pattern, answering))
@@ -87,6 +90,9 @@ class FakeGitHub(LocalServer):
         self.clock: Callable[[], datetime] = lambda: datetime.now(UTC)
         self.installations: dict[int, Installation] = {}
         self.tokens: dict[str, Token] = {}
+        self.repositories: dict[str, Repository] = {}
+        #: Requests that each installation may still make this hour.
+        self.allowance: dict[int, int] = {}
         #: What is done to an answer with a token before it goes out.
         self.spoil: Callable[[dict[str, Any]], dict[str, Any]] = lambda told: told
 
@@ -134,23 +140,45 @@ class FakeGitHub(LocalServer):
         token = self.tokens.get(asked.bearer)
         if token is None or token.expires_at <= self.clock():
             raise Refused(401, "Bad credentials")
+        self._count(token)
         if repository not in token.repositories:
             raise Refused(404, "Not Found")
         if LEVELS.get(token.permissions.get(permission, ""), 0) < LEVELS[level]:
-            raise Refused(403, "Resource not accessible by integration")
+            needed = {"x-accepted-github-permissions": f"{permission}={level}"}
+            raise Refused(403, "Resource not accessible by integration", needed)
         return token
+
+    def _count(self, token: Token) -> None:
+        left = self.allowance.get(token.installation.number, 5_000)
+        if left == 0:
+            raise Refused(403, "API rate limit exceeded for installation", self._until_reset())
+        self.allowance[token.installation.number] = left - 1
+
+    def _until_reset(self) -> dict[str, str]:
+        return {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(self.clock().timestamp()) + 120)}
+
+    def repository(self, asked: Asked, match: re.Match[str], permission: str, level: str = "read") -> Repository:
+        """The repository that a token may do this in. Raises :class:`Refused`."""
+        name = f"{match['owner']}/{match['repo']}"
+        self.check_token(asked, name, permission, level)
+        if name not in self.repositories:
+            raise Refused(404, "Not Found")
+        return self.repositories[name]
 
     # --- faults ---
 
     def primary_limit(self, asked: Asked) -> Told:
         """The hourly limit is used up."""
-        reset = int(self.clock().timestamp()) + 120
-        headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(reset)}
-        return Told(403, {"message": "API rate limit exceeded"}, headers)
+        return Told(403, {"message": "API rate limit exceeded"}, self._until_reset())
 
     def secondary_limit(self, asked: Asked) -> Told:
         """Too many requests at once."""
         return Told(403, {"message": "You have exceeded a secondary rate limit"}, {"Retry-After": "7"})
+
+    def loses_the_answer(self, asked: Asked) -> Told:
+        """Do what is asked, and never say so."""
+        self.answer(asked)
+        return self.hangs_up(asked)
 
     def untold_limit(self, asked: Asked) -> Told:
         """The same without saying for how long."""
@@ -209,4 +237,237 @@ def show_repository(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> A
     """A repository, for tokens that may see it."""
     name = f"{match['owner']}/{match['repo']}"
     github.check_token(asked, name, "metadata")
-    return {"full_name": name, "default_branch": "main"}
+    repository = github.repositories.get(name)
+    return {"full_name": name, "default_branch": repository.default_branch if repository else "main"}
+
+
+# --- what is in a repository --------------------------------------------------------------------------------
+
+REPO = "/repos/{owner}/{repo}"
+
+
+@route("GET", REPO + "/branches/{ref}")
+def show_branch(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A branch and its head."""
+    repository = github.repository(asked, match, "contents")
+    head = _ref(repository, f"heads/{unquote(match['ref'])}")
+    tree = repository.objects[head]["tree"]
+    return {"name": match["ref"], "commit": {"sha": head, "commit": {"tree": {"sha": tree}}}}
+
+
+@route("GET", REPO + "/git/ref/{ref}")
+def show_ref(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """Where a ref points to."""
+    return _shown_ref(match["ref"], _ref(github.repository(asked, match, "contents"), match["ref"]))
+
+
+@route("POST", REPO + "/git/refs")
+def create_ref(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A new ref; one that is there stays."""
+    repository = github.repository(asked, match, "contents", "write")
+    name, sha = asked.json["ref"].removeprefix("refs/"), asked.json["sha"]
+    if name in repository.refs:
+        raise Refused(422, "Reference already exists")
+    if "tree" not in repository.objects.get(sha, {}):
+        raise Refused(422, "Object does not exist")
+    repository.refs[name] = sha
+    return Told(201, _shown_ref(name, sha))
+
+
+@route("PATCH", REPO + "/git/refs/{ref}")
+def move_ref(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """Another commit under a ref, unless it is protected."""
+    repository = github.repository(asked, match, "contents", "write")
+    if match["ref"].removeprefix("heads/") in repository.protected:
+        raise Refused(422, "Cannot update this protected ref.")
+    repository.refs[match["ref"]] = asked.json["sha"]
+    return _shown_ref(match["ref"], asked.json["sha"])
+
+
+@route("GET", REPO + "/git/blobs/{sha}")
+def show_blob(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A file's bytes in base64, broken into lines."""
+    found = _object(github.repository(asked, match, "contents"), match["sha"], "blob")
+    encoded = base64.encodebytes(found["blob"].encode(errors="surrogateescape")).decode()
+    return {"sha": match["sha"], "encoding": "base64", "content": encoded}
+
+
+@route("GET", REPO + "/git/trees/{sha}")
+def show_tree(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A folder, or with ``recursive`` everything below it."""
+    repository = github.repository(asked, match, "contents")
+    _object(repository, match["sha"], "folder")
+    if asked.query.get("recursive"):
+        listed = repository.walk(match["sha"])
+    else:
+        listed = [(name, mode, sha) for name, (mode, sha) in repository.folder(match["sha"]).items()]
+    kinds = {FOLDER: "tree", "160000": "commit"}
+    entries = []
+    for path, mode, sha in listed:
+        entry = {"path": path, "mode": mode, "type": kinds.get(mode, "blob"), "sha": sha}
+        text = repository.objects.get(sha, {}).get("blob")
+        entries.append(entry if text is None else entry | {"size": len(text.encode(errors="surrogateescape"))})
+    return {"sha": match["sha"], "tree": entries, "truncated": False}
+
+
+@route("POST", REPO + "/git/trees")
+def create_tree(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A folder made from another."""
+    repository = github.repository(asked, match, "contents", "write")
+    entries: dict[str, tuple[str, str | None]] = {}
+    for entry in asked.json["tree"]:
+        assert entry["type"] == "blob" and ("sha" in entry) != ("content" in entry)
+        sha = repository.blob(entry["content"]) if "content" in entry else entry["sha"]
+        if sha is not None:
+            _object(repository, sha, "blob")
+        entries[entry["path"]] = (entry["mode"], sha)
+    try:
+        return Told(201, {"sha": repository.with_files(asked.json["base_tree"], entries)})
+    except KeyError:
+        raise Refused(422, "GitRPC::BadObjectState") from None
+
+
+@route("GET", REPO + "/git/commits/{sha}")
+def show_commit(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A commit."""
+    found = _object(github.repository(asked, match, "contents"), match["sha"], "tree")
+    parents = [{"sha": parent} for parent in found["parents"]]
+    return {"sha": match["sha"], "tree": {"sha": found["tree"]}, "parents": parents, "message": found["message"]}
+
+
+@route("POST", REPO + "/git/commits")
+def create_commit(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A commit. Workflows need a permission of their own."""
+    repository = github.repository(asked, match, "contents", "write")
+    tree, parents = asked.json["tree"], asked.json["parents"]
+    was = repository.walk(_object(repository, parents[0], "tree")["tree"])
+    for path, _, _ in {*repository.walk(tree)} ^ {*was}:
+        if path.startswith(".github/workflows/"):
+            github.repository(asked, match, "workflows", "write")
+    return Told(201, {"sha": repository.commit(tree, parents, asked.json["message"])})
+
+
+# --- what stands beside it ----------------------------------------------------------------------------------
+
+
+@route("GET", REPO + "/pulls")
+def list_pulls(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """The pull requests of a head, the newest first."""
+    repository = github.repository(asked, match, "pull_requests")
+    head = asked.query["head"].partition(":")[2]
+    assert asked.query["state"] == "all"
+    return [_shown_pull(repository, pull) for pull in reversed(repository.pulls) if pull["head"] == head]
+
+
+@route("POST", REPO + "/pulls")
+def create_pull(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A pull request."""
+    repository = github.repository(asked, match, "pull_requests", "write")
+    told = asked.json
+    if told.get("draft") and not repository.drafts:
+        raise Refused(422, "Draft pull requests are not supported in this repository.")
+    if any(pull["head"] == told["head"] and pull["state"] == "open" for pull in repository.pulls):
+        raise Refused(422, "A pull request already exists for this head.")
+    head, base = _ref(repository, f"heads/{told['head']}"), _ref(repository, f"heads/{told['base']}")
+    if head == base:
+        raise Refused(422, "No commits between them")
+    made = {**told, "number": len(repository.pulls) + 1, "sha": head, "state": "open", "merged": None}
+    repository.pulls.append(made)
+    return Told(201, _shown_pull(repository, made))
+
+
+@route("PATCH", REPO + "/pulls/{number}")
+def change_pull(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """Close a pull request."""
+    repository = github.repository(asked, match, "pull_requests", "write")
+    pull = repository.pulls[int(match["number"]) - 1]
+    pull["state"] = asked.json["state"]
+    return _shown_pull(repository, pull)
+
+
+@route("GET", REPO + "/commits/{sha}/check-runs")
+def list_checks(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """The checks of a commit."""
+    repository = github.repository(asked, match, "checks")
+    found = [check for check in repository.checks if check["head_sha"] == match["sha"]]
+    return {"total_count": len(found), "check_runs": found}
+
+
+@route("POST", REPO + "/check-runs")
+def create_check(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A check of a commit."""
+    repository = github.repository(asked, match, "checks", "write")
+    made = {**asked.json, "id": len(repository.checks) + 1, "app": {"id": int(github.app_id)}}
+    repository.checks.append(made)
+    return Told(201, made)
+
+
+@route("PATCH", REPO + "/check-runs/{number}")
+def change_check(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """Another verdict."""
+    repository = github.repository(asked, match, "checks", "write")
+    repository.checks[int(match["number"]) - 1].update(asked.json)
+    return repository.checks[int(match["number"]) - 1]
+
+
+@route("GET", REPO + "/deployments")
+def list_deployments(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """The deployments of a commit to an environment, the newest first."""
+    repository = github.repository(asked, match, "deployments")
+    wanted = (asked.query["sha"], asked.query["environment"])
+    return [each for each in reversed(repository.deployments) if (each["ref"], each["environment"]) == wanted]
+
+
+@route("POST", REPO + "/deployments")
+def create_deployment(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A deployment of a commit."""
+    repository = github.repository(asked, match, "deployments", "write")
+    assert asked.json["required_contexts"] == [] and asked.json["auto_merge"] is False
+    made = {**asked.json, "id": len(repository.deployments) + 1, "statuses": []}
+    repository.deployments.append(made)
+    return Told(201, made)
+
+
+@route("GET", REPO + "/deployments/{number}/statuses")
+def list_statuses(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """How far a deployment was, the newest first."""
+    repository = github.repository(asked, match, "deployments")
+    return [{"state": state} for state in reversed(repository.deployments[int(match["number"]) - 1]["statuses"])]
+
+
+@route("POST", REPO + "/deployments/{number}/statuses")
+def create_status(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """How far a deployment is."""
+    repository = github.repository(asked, match, "deployments", "write")
+    repository.deployments[int(match["number"]) - 1]["statuses"].append(asked.json["state"])
+    return Told(201, {"state": asked.json["state"]})
+
+
+def _ref(repository: Repository, name: str) -> str:
+    if name not in repository.refs:
+        raise Refused(404, "Not Found")
+    return repository.refs[name]
+
+
+def _object(repository: Repository, sha: str, kind: str) -> Any:
+    found = repository.objects.get(sha)
+    if found is None or kind not in found:
+        raise Refused(404, "Not Found")
+    return found
+
+
+def _shown_ref(name: str, sha: str) -> dict[str, Any]:
+    return {"ref": f"refs/{name}", "object": {"type": "commit", "sha": sha}}
+
+
+def _shown_pull(repository: Repository, pull: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "number": pull["number"],
+        "html_url": f"https://github.example/{repository.name}/pull/{pull['number']}",
+        "state": pull["state"],
+        "draft": pull.get("draft", False),
+        "merged_at": None if pull["merged"] is None else "2026-07-01T12:00:00Z",
+        "merge_commit_sha": pull["merged"],
+        "head": {"ref": pull["head"], "sha": repository.refs.get(f"heads/{pull['head']}", pull["sha"])},
+        "base": {"ref": pull["base"]},
+    }

@@ -129,6 +129,8 @@ class LocalServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body are written one after the other; without this the second waits for the first one's arrival.
+            disable_nagle_algorithm = True
 
             def handle_any(self) -> None:
                 split = urlsplit(self.path)

@@ -154,7 +154,7 @@ def test_a_limit_is_respected_without_asking_again(setting: Setting, fault: str,
             setting.app.token(81, WORK, DEPLOYER)
         assert limited.value.facts["retry_after_s"] in [*wait_s, *[each + 1 for each in wait_s]]
     assert len(setting.github.asked) == 1, "nobody asks while limited"
-    setting.app._wait_until = 0.0
+    setting.app._waits.clear()
     assert setting.app.token(81, WORK, DEPLOYER)
 
 

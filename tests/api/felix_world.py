@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -93,6 +96,12 @@ class Caller:
         """The same without an API key."""
         return replace(self, headers={})
 
+    def send(self, method: str, path: str, body: Any = None, key: str = "", **headers: str) -> Any:
+        """Send a write by another method than POST."""
+        sent = self.headers | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent["Idempotency-Key"] = key or new_key()
+        return self.client.request(method, path, headers=sent, **({} if body is None else {"json": body}))
+
     def about(self, tenant: Caller) -> Caller:
         """The founder, speaking for another tenant."""
         return replace(self, headers=self.headers | {"Felix-Tenant": tenant.tenant_id}, tenant_id=tenant.tenant_id)
@@ -116,6 +125,7 @@ class World:
     founder: Caller
     bakery: Caller
     garage: Caller
+    settings: Settings
 
     @property
     def performer(self) -> Performer:
@@ -230,6 +240,7 @@ def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]
         read_timeout_s=read_timeout_s,
         root_key=new_root_key(),
         limit_strangers_per_minute=1_000_000,
+        data_dir=Path(mkdtemp(prefix="felix-world-")),
     )
     endpoints = bootstrap.Endpoints.locate(settings)
     app = make_app(settings)
@@ -243,10 +254,11 @@ def open_world(database: str, *, read_timeout_s: float = 5.0) -> Iterator[World]
             founder = anybody.about(bakery)
             for tenant in (bakery, garage):
                 founder.about(tenant).done("/v1/rate-cards/default/versions", {"prices": PRICES})
-            yield World(client, endpoints, app, founder, bakery, garage)
+            yield World(client, endpoints, app, founder, bakery, garage, settings)
     finally:
         with suppress(Exception):
             runner.stop()
+        rmtree(settings.data_dir)
 
 
 def _onboard(app: FastAPI, client: TestClient, founder: Caller) -> Caller:

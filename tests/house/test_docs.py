@@ -6,11 +6,13 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from domain.apps.sample_app import TREE
+from domain.changes.change_book import everything
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 
 from felix import bootstrap
@@ -18,12 +20,19 @@ from felix.api.app import create_app
 from felix.application.api_keys import enclosing
 from felix.application.identity import Inviter
 from felix.application.performer import new_context
+from felix.application.records import Sealing, about, changing, creating
 from felix.application.secrets import setting, with_root_keys
 from felix.application.sign_in import Shown
 from felix.cli import docs
 from felix.cli.docs import catalogue, diagram, grants, schemas
-from felix.domain.base import Command
-from felix.domain.errors import error_classes
+from felix.domain.apps.references import check
+from felix.domain.apps.runs import AppRuns
+from felix.domain.apps.shapes import compile_app
+from felix.domain.base import Command, FelixEvent
+from felix.domain.changes.messages import CreateApp
+from felix.domain.context import document as d
+from felix.domain.context.reading import Reading
+from felix.domain.errors import Invalid, error_classes
 from felix.domain.identity.access_log import RecordRead
 from felix.domain.identity.api_key import CreateApiKey, RevokeApiKey, RotateApiKey
 from felix.domain.identity.bound_identity import BindIdentity
@@ -38,6 +47,7 @@ from felix.domain.ledger import messages as m
 from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN_EVENTS
 from felix.domain.metering.messages import DefineMeter, PublishRateCard
 from felix.domain.privacy.erasure import ErasePersonalData
+from felix.domain.records.messages import RemoveRecord, RestoreRecord, TakeStep
 from felix.domain.secrets.tenant_secrets import (
     EndSecretVersion,
     RemoveSecret,
@@ -48,7 +58,8 @@ from felix.domain.secrets.tenant_secrets import (
 from felix.domain.tenancy.tenant import OnboardTenant
 from felix.eventstore.api_keys import new_key
 from felix.eventstore.connections import connect
-from felix.eventstore.mapper import RecordedEvent
+from felix.eventstore.context_index import ContextIndex
+from felix.eventstore.mapper import RecordedEvent, encode_state, stored_name
 from felix.eventstore.reader import read_partition
 from felix.eventstore.sealing import RootKeys, new_root_key
 from felix.eventstore.sign_in import new_token
@@ -89,7 +100,8 @@ def test_the_causes_are_those_that_the_code_has() -> None:
     """A sample by hand, since the page is read from the code by a program."""
     sections = dict(re.findall(r"^## (\S+)\n.*?^Caused by (.*?)$", PAGES["docs/events.md"], re.S | re.M))
     assert sections["ledger.tokens_sent"] == "`ledger.transfer_tokens`."
-    assert sections["ledger.tokens_debited"] == "`ledger.debit_tokens`, `metering.debit_usage_batch`."
+    debits = set(sections["ledger.tokens_debited"].rstrip(".").split(", "))
+    assert debits >= {"`documents.add_document`", "`ledger.debit_tokens`", "`metering.debit_usage_batch`"}
     assert sections["ledger.hold_expired"] == "any command on an account where something has run out."
     assert sections["metering.rate_card_created"] == "`metering.publish_rate_card`."
 
@@ -219,11 +231,34 @@ def history(database: str) -> list[dict[str, Any]]:
         tell_a_life(do)
         tell_of_people(do, tenant_id)
         tell_of_secrets(do, tenant_id)
+        tell_of_documents(do, bootstrap.open_context_index(endpoints), tenant_id)
+        tell_of_records(do, tenant_id)
     finally:
         performer.close()
         directory.close()
     with connect(endpoints.as_role("felix_founder")) as connection:
-        return [shown(event) for event in read_partition(connection, 0, 0)]
+        recorded = list(read_partition(connection, 0, 0))
+    return [shown(event) for event in (*recorded, *everything().book.recorded(), *runs_of_an_app(tenant_id))]
+
+
+def runs_of_an_app(tenant_id: UUID) -> list[RecordedEvent]:
+    """What an app does by itself, for better and for worse."""
+    context = new_context(tenant_id, "runs", "policy:automations_fire")
+    runs, cause, release = AppRuns.of(context, "bakery", "production"), ("rec_" + "1" * 32, 2), "a" * 64
+    how = {"effects": ["eff_" + "2" * 32], "charged_mtok": 20}
+    runs.ran("greet", cause, release, records=[], deployment_id=None, **how)
+    runs.failed("greet", cause, release, Invalid("There is no address."))
+    runs.schedule_ran("weekly", datetime.now(UTC), release, **how)
+    runs.schedule_failed("weekly", datetime.now(UTC), release, Invalid("There is no report."))
+    runs.sent("eff_" + "2" * 32, "email", release)
+    runs.not_sent("eff_" + "3" * 32, "webhook", release, "invalid", "The address is not allowed.")
+    return [
+        RecordedEvent(
+            0, number, tenant_id, number, event.originator_id, event.originator_version, stored_name(type(event)),
+            event.event_id, event.timestamp, "runs", context.actor, {}, encode_state(event),
+        )
+        for number, event in enumerate(cast("list[FelixEvent]", runs.pending_events), 1)
+    ]  # fmt: skip
 
 
 def tell_of_secrets(do: Any, tenant_id: UUID) -> None:
@@ -237,6 +272,39 @@ def tell_of_secrets(do: Any, tenant_id: UUID) -> None:
     version = do(RotateTenantKey(), **with_root_keys(keys))["key_version"]
     do(SealSecretsAnew(key_version=version), **with_root_keys(keys), **{"secret.kept": []})
     do(RemoveSecret(name="github"))
+
+
+def tell_of_documents(do: Any, index: ContextIndex, tenant_id: UUID) -> None:
+    """A document that is added and removed, and a source that could not be read."""
+    account = do(m.OpenTokenAccount(name="reading"))["account_id"]
+    do(m.GrantTokens(account_id=account, amount_mtok=10_000))
+    read = Reading.of([("", "We open at seven.<!-- unseen -->")], [("logo.png", "no text")])
+    index.stage((0, tenant_id), read.digest, 1, read.size_bytes, [("", "We open at seven.")])
+    index.close()
+    added = d.AddDocument(title="Hours", kind="markdown", account_id=account, content=d.Content.of(read))
+    do(d.RemoveDocument(document_id=do(added)["document_id"], reason="an example"))
+    source = d.DatabaseSource(kind="database", secret="shop.database")
+    shop = do(d.ConnectSource(title="Shop", account_id=account, source=source))["document_id"]
+    do(d.RecordFailedReading(document_id=shop, code="not_found", detail="There is no secret shop.database."))
+
+
+def tell_of_records(do: Any, tenant_id: UUID) -> None:
+    """A record of an app that is made, changed, moved on, removed and restored."""
+    keys = RootKeys([new_root_key()])
+    account, app = do(m.OpenTokenAccount(name="records"))["account_id"], compile_app("a" * 64, check(TREE))
+    do(m.GrantTokens(account_id=account, amount_mtok=10_000))
+    do(CreateApp(app="bakery", title="Bakery", release=app.release, tree="b" * 64))
+    sealing, place = Sealing(lambda: keys, lambda: Vault(keys)), {"app": "bakery", "account_id": account}
+    ana = {"name": "Ana", "email": "ana@example.org"}
+    command, enclosed = creating(sealing, tenant_id, app, place | {"entity": "contact"}, ana)
+    place |= {"entity": "deal", "record_id": do(command, **enclosed)["record_id"]}
+    deal = {name: value for name, value in place.items() if name != "record_id"}
+    command, enclosed = creating(sealing, tenant_id, app, deal, {"title": "Bread", "contact": place["record_id"]})
+    place["record_id"] = do(command, **enclosed)["record_id"]
+    change, enclosed = changing(sealing, tenant_id, app, place, {"value": 5})
+    do(change, **enclosed)
+    for model, more in ((TakeStep, {"action": "win"}), (RemoveRecord, {}), (RestoreRecord, {})):
+        do(model.model_validate(place | more | {"release": app.release}), **about(app))
 
 
 def tell_of_people(do: Any, tenant_id: UUID) -> None:

@@ -90,6 +90,9 @@ class Demonstration:
             return command
         client = json.loads(kept.read_text())["bloom-and-vine"]
         command = re.sub(r"acct_[0-9a-f]{32}", client["account_id"], command)
+        if "--binding" in command:
+            change = self.felix.told("changes", "show", "--tenant", "bloom-and-vine")
+            command = re.sub(r"(?<=--binding )[0-9a-f]{64}", change["approval"]["binding"], command)
         return re.sub(r"fx_live_\w{36}", client["key"], command)
 
     def _as_shown(self, said: str) -> str:
@@ -101,7 +104,8 @@ class Demonstration:
 def comparable(said: str, living: bool) -> str:
     """The text without what differs from run to run; of a living system only its words."""
     said = re.sub(r"fx_live_\w{36}", "KEY", said)
-    said = re.sub(r"\b(acct|lot|hold|deb|key|cli|usr|inv)(_|-)[0-9a-f]{16,42}\b", r"\1_ID", said)
+    said = re.sub(r"\b(acct|lot|hold|deb|key|cli|usr|inv|chg)(_|-)[0-9a-f]{16,42}\b", r"\1_ID", said)
+    said = re.sub(r"\b[0-9a-f]{64}\b", "DIGEST", said)
     said = re.sub(r"#[\w-]{43}", "#TOKEN", said)
     said = re.sub(r"(?<=, password )[\w-]{20}", "PASSWORD", said)
     said = re.sub(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "UUID", said)
@@ -126,6 +130,7 @@ def demonstration() -> Iterator[Demonstration]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.mark.timeout(300)
 def test_what_the_readme_shows_is_what_happens(demonstration: Demonstration) -> None:
     for step in STEPS:
         if step.command in NOT_RUN:

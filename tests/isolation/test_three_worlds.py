@@ -111,7 +111,7 @@ def test_row_level_security_holds_without_the_predicates(databases: list[str], m
 
     monkeypatch.setattr(ReadTx, "fetch", without_predicate)
     requests, found = run(databases, SOME)
-    assert stripped > SOME
+    assert stripped > SOME / 2, "writes ask the read models little"
     assert_nothing_differs(requests, found)
     keep("predicates taken out", found, predicates_taken_out=stripped)
 

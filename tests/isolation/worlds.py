@@ -14,10 +14,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 from uuid import UUID
 
 import psycopg
+from domain.apps.sample_app import TREE
 from fastapi import FastAPI
 from isolation.frozen import Chance, Clock
 
@@ -26,7 +30,9 @@ from felix.api import app as api_app
 from felix.api.auth import SESSION_COOKIE
 from felix.api.rate_limits import Policy, RateLimits
 from felix.application.api_keys import make_key
+from felix.application.performer import new_context
 from felix.application.policies.base import Terms
+from felix.domain.changes.messages import CreateApp
 from felix.domain.identity.roles import PLATFORM
 from felix.eventstore.sign_in import hash_token
 from felix.projections import registry
@@ -238,9 +244,37 @@ class World:
                 name = f"a-{number}-{what}-{len(told)}"
                 told.append(await self.do(self.founder, "POST", f"{at}/{what}", body, self.a, name))
             told += [made, at]
+        told += await self.keep_records(self.a, key, made["account_id"], 3)
+        told += await self.keep_documents(self.a, key, made["account_id"], 3)
         self.retell()
         for path in ("/v1/events?limit=1000", "/v1/streams", "/v1/audit", "/v1/jobs"):
             told.append(await self.see(key, path))
+        return told
+
+    async def keep_records(self, tenant_id: str, key: str, account_id: str, number: int) -> list[Any]:
+        """An app of a tenant, records in it, and a change that was asked for."""
+        services = self.app.state.services
+        self.chance.seed(f"{tenant_id} app")
+        command = CreateApp(app="bakery", title="Bakery", release=services.releases.put(TREE), tree=TREE.digest)
+        context = new_context(UUID(tenant_id), f"{tenant_id} app", "founder:test")
+        assert (await services.performer.perform(command, context)).accepted
+        told = []
+        for entity, named_by in (("contact", "name"), ("deal", "title")):
+            for nth in range(number):
+                body = {"values": {named_by: f"{entity} {nth} of {tenant_id}"}, "account_id": account_id}
+                name = f"{tenant_id} {entity} {nth}"
+                told.append(await self.do(key, "POST", f"/v1/apps/bakery/entities/{entity}/records", body, name=name))
+        asked = {"app": "bakery", "account_id": account_id, "prompt": f"Add a due date to deals of {tenant_id}"}
+        told.append(await self.do(self.founder, "POST", "/v1/changes", asked, tenant_id, f"{tenant_id} change"))
+        return told
+
+    async def keep_documents(self, tenant_id: str, key: str, account_id: str, number: int) -> list[Any]:
+        """Documents that planners may read, all of the same few words and some of the tenant's own."""
+        told = []
+        for nth in range(number):
+            text = f"# Opening hours {nth}\n\nThe vault of {tenant_id} is open in the morning.\n"
+            body = {"title": f"Hours {nth} of {tenant_id}", "text": text, "account_id": account_id}
+            told.append(await self.do(key, "POST", "/v1/documents", body, name=f"{tenant_id} document {nth}"))
         return told
 
     async def settle_b(self) -> None:
@@ -261,6 +295,8 @@ class World:
             grant = {"amount_mtok": b.amount_mtok * 1_000_000, "expires_at": "2031-06-01T00:00:00Z"}
             self.told_b.append(await self.do(self.founder, "POST", f"{at}/grants", grant, self.b, f"{name} grant"))
             self.told_b.append(made)
+        self.told_b += await self.keep_records(self.b, self._b_key, made["account_id"], b.accounts)
+        self.told_b += await self.keep_documents(self.b, self._b_key, made["account_id"], b.accounts)
         await self.let_b_live(b.debits)
         self.retell()
         for path in ("/v1/events?limit=1000", "/v1/streams", "/v1/audit", "/v1/jobs"):
@@ -286,9 +322,10 @@ class World:
             self.told_b.append(await self.do(self._b_key, "POST", at, body, name=name))
 
     def rows_of_b(self) -> dict[str, str]:
-        """A digest of B's rows, table by table."""
+        """A digest of B's rows, table by table; what is counted of B is written first."""
         if not self.b:
             return {}
+        self.app.state.services.measurements.write()
         found = self.owner.execute(
             "select format('%I.%I', n.nspname, c.relname), bool_or(a.attname = 'tenant_id') from pg_class c"
             " join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
@@ -339,9 +376,11 @@ async def opened(
         read_timeout_s=0.02,
         root_key=ROOT_KEY,
         limit_strangers_per_minute=1_000_000,
+        data_dir=Path(mkdtemp(prefix="felix-world-")),
     )
     endpoints = bootstrap.Endpoints.locate(settings)
     async with AsyncExitStack() as stack:
+        stack.callback(rmtree, settings.data_dir)
         owner = stack.enter_context(psycopg.connect(database, autocommit=True))
         clock.stop_in(owner)
         for statement in prepare:

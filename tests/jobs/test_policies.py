@@ -34,13 +34,18 @@ def events(workshop: Workshop) -> list[RecordedEvent]:
 def test_policies_are_found_and_are_no_projections() -> None:
     names = [policy.name for policy in policies.discover()]
     assert names == [
+        "automations_fire",
         "changed_roles_end_sessions",
+        "changes_take_their_next_step",
         "deadlines_book_expiries",
+        "deploys_set_timers",
         "erased_people_are_forgotten",
         "expiring_lots_are_announced",
         "invitations_run_out",
+        "moves_wake_changes",
         "registered_users_join",
         "rotations_are_finished",
+        "sources_are_read",
     ]
     assert not set(names) & {projection.name for projection in PROJECTIONS}
 

@@ -15,22 +15,43 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from domain.apps.sample_app import TREE
 
 import felix.application.handlers  # noqa: F401 registers every handler
 from felix.application.identity import Inviter, user_of_invitation
 from felix.application.outcome import Outcome
 from felix.application.performer import Performer, new_context
+from felix.application.records import Sealing, about, changing, creating
 from felix.application.secrets import setting
+from felix.domain.apps.messages import RunAutomations, RunSchedule
+from felix.domain.apps.references import check
+from felix.domain.apps.shapes import compile_app
 from felix.domain.base import Command
+from felix.domain.changes import messages as c
+from felix.domain.changes.messages import CreateApp
+from felix.domain.context.document import (
+    AddDocument,
+    ConnectSource,
+    Content,
+    DatabaseSource,
+    RecordFailedReading,
+    RefreshSource,
+    RemoveDocument,
+    ReplaceDocument,
+)
+from felix.domain.context.passages import CUTTER
+from felix.domain.context.reading import Reading
 from felix.domain.errors import FelixError
 from felix.domain.identity.access_log import RecordRead
 from felix.domain.identity.impersonation import BeginImpersonation, EndImpersonation
 from felix.domain.identity.invitation import AcceptInvitation, SendInvitation, WithdrawInvitation
 from felix.domain.identity.membership import ChangeRole, EndMembership
 from felix.domain.ledger import messages as m
+from felix.domain.records.messages import RemoveRecord, RestoreRecord, TakeStep
 from felix.domain.secrets.tenant_secrets import RemoveSecret, UseSecret
 from felix.domain.tenancy.tenant import OnboardTenant
 from felix.eventstore.connections import connect, role_url, writer_url
+from felix.eventstore.context_index import ContextIndex
 from felix.eventstore.partition_log import PartitionLog
 from felix.eventstore.reader import heads
 from felix.eventstore.sealing import RootKeys, new_root_key
@@ -184,7 +205,98 @@ class House:
         self.be_looked_at(tenant_id)
         self.be_entrusted(tenant_id)
         self.be_peopled(tenant_id)
-        return accounts
+        records = self.keep_records(tenant_id, random)
+        return [*accounts, records, self.be_read(tenant_id), self.be_changed(tenant_id)]
+
+    def be_changed(self, tenant_id: UUID) -> str:
+        """Changes of the app: one that goes live, one that is taken back, one that waits; the account that pays."""
+        account_id, digests = (
+            self.open_account(tenant_id, 10_000_000),
+            (f"{number:064x}" for number in itertools.count(1)),
+        )
+
+        def step(command: type[c.StepCommand], **told: Any) -> dict[str, Any]:
+            seen = {"change_id": change_id, "expected_version": version, **told}
+            return self.perform(tenant_id, command(**seen), actor="system:worker")
+
+        runs = "b" * 64
+        for fate in ("deployed", "rolled_back", "waiting"):
+            prompt = {"prompt_index": next(digests), "prompt_commitment": next(digests), "prompt_chars": 9}
+            asked = c.RequestChange(app="bakery", account_id=account_id, **prompt)
+            told = self.perform(tenant_id, asked, actor="client_member:ben")
+            change_id, version = told["change_id"], told["version"]
+            made = {name: next(digests) for name in ("diff", "release", "result_tree")}
+            difference = made | {"base_tree": runs, "effects": [], "effects_count": 0, "effects_digest": next(digests)}
+            for command, said in (
+                (c.StartIngestion, {}),
+                (c.RecordIngested, {"context": next(digests)}),
+                (c.StartPlanning, {"planner": "grammar", "lines": [c.Line(meter="changes.plan", quantity=1)]}),
+                (c.RecordPlan, {"operations": next(digests), "count": 1, "planner": "grammar"}),
+                (c.RecordDiff, difference | {"risk": "low"}),
+                (c.StartChecks, {}),
+                (c.RecordChecks, {"checks": (checks := next(digests))}),
+                (c.RequestApproval, {"policy": (policy := next(digests))}),
+            ):
+                version = (told := step(command, **said))["version"]
+            if fate == "waiting":
+                continue
+            about = {"change_id": change_id}
+            agreed = c.ApproveChange(**about, expected_version=version, binding=told["binding"])
+            version = self.perform(tenant_id, agreed, actor="client_approver:ann")["version"]
+            let = c.DeployChange(**about, expected_version=version)
+            version = self.perform(tenant_id, let, actor="client_approver:ann")["version"]
+            bound = made | {"base_tree": runs, "checks": checks, "policy": policy, "rollback_to": self.runs(tenant_id)}
+            begun = step(c.StartDeploy, **bound)
+            version, fence = begun["version"], begun["fence"]
+            version = step(c.Promote, fence=fence)["version"]
+            ends = [c.Succeed] if fate == "deployed" else [c.StartRollback, c.FinishRollback]
+            for end in ends:
+                reason = {"reason": "It is slow."} if end is c.StartRollback else {}
+                version = step(end, fence=fence, **reason)["version"]
+            runs = made["result_tree"] if fate == "deployed" else runs
+        broken = c.LiftQuarantine(
+            app="bakery", environment="production", release=made["release"], reason="now", break_glass=True
+        )
+        self.perform(tenant_id, broken)
+        return account_id
+
+    def runs(self, tenant_id: UUID) -> str:
+        """The release of the app that runs."""
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute(
+                "select stable from felix.app_pointers where tenant_id = %s and environment = 'production'",
+                (tenant_id,),
+            ).fetchone()
+        assert row is not None
+        return str(row[0])
+
+    def keep_records(self, tenant_id: UUID, random: Random) -> str:
+        """An app, and records in it that are made, changed, moved on, removed and restored; the account that pays."""
+        app, account_id = compile_app("a" * 64, check(TREE)), self.open_account(tenant_id, 50_000)
+        self.perform(tenant_id, CreateApp(app="bakery", title="Bakery", release=app.release, tree="b" * 64))
+        sealing = Sealing(lambda: ROOT_KEYS, lambda: Vault(ROOT_KEYS))
+        for number in range(6):
+            place = {"app": "bakery", "account_id": account_id, "entity": "contact"}
+            values = {"name": f"Contact {number}", "email": f"{number}@example.org"}
+            contact = self.perform(tenant_id, *creating(sealing, tenant_id, app, place, values))["record_id"]
+            changed = {"email": random.choice([None, "other@example.org"]), "vip": True}
+            of_contact = place | {"record_id": contact}
+            self.perform(tenant_id, *changing(sealing, tenant_id, app, of_contact, changed))
+            of_deal = place | {"entity": "deal"}
+            made = creating(sealing, tenant_id, app, of_deal, {"title": "Straße", "contact": contact, "value": number})
+            fields = of_deal | {"record_id": self.perform(tenant_id, *made)["record_id"], "release": app.release}
+            action = random.choice(["win", "lose"])
+            self.perform(tenant_id, TakeStep.model_validate(fields | {"action": action}), about(app))
+            run = {"app": "bakery", "environment": "production", "account_id": account_id}
+            set_off = RunAutomations(record_id=fields["record_id"], version=2, **run)
+            self.perform(tenant_id, set_off, about(app))
+            if number % 2:
+                self.perform(tenant_id, RemoveRecord.model_validate(fields), about(app))
+            if number % 4 == 3:
+                self.perform(tenant_id, RestoreRecord.model_validate(fields), about(app))
+        monthly = RunSchedule(schedule="monthly", due_at=datetime(2026, 1, 1, 7, tzinfo=UTC), **run)
+        self.perform(tenant_id, monthly, about(app))
+        return account_id
 
     def be_peopled(self, tenant_id: UUID) -> None:
         """People who are invited, come, change and go, and some who don't."""
@@ -211,6 +323,36 @@ class House:
         for _ in range(3):
             self.perform(tenant_id, UseSecret(name="github", purpose="deploy"))
         self.perform(tenant_id, RemoveSecret(name="stripe", reason="gone"))
+
+    def be_read(self, tenant_id: UUID) -> str:
+        """Documents that come, change and go, and a source that could not be read; the account that pays."""
+        account_id = self.open_account(tenant_id, 50_000)
+        index = ContextIndex(lambda: connect(writer_url(self.url)), lambda: connect(self.reader_url))
+        place = self.directory.partition_of(tenant_id), tenant_id
+
+        def content(text: str) -> Content:
+            read = Reading.of([("", text)])
+            index.stage(place, read.digest, CUTTER, read.size_bytes, [("", text)])
+            return Content.of(read)
+
+        try:
+            for number in range(2):
+                added = AddDocument(
+                    title="Hours", kind="text", account_id=account_id, content=content(f"From {number}\u200b")
+                )
+                document = self.perform(tenant_id, added)["document_id"]
+            replaced = ReplaceDocument(document_id=document, kind="markdown", content=content("From nine"))
+            self.perform(tenant_id, replaced)
+            gone = AddDocument(title="Gone", kind="text", account_id=account_id, content=content("Gone"))
+            self.perform(tenant_id, RemoveDocument(document_id=self.perform(tenant_id, gone)["document_id"]))
+        finally:
+            index.close()
+        source = DatabaseSource(kind="database", secret="shop.database")
+        connected = self.perform(tenant_id, ConnectSource(title="Shop", account_id=account_id, source=source))
+        failed = RecordFailedReading(document_id=connected["document_id"], code="not_found", detail="There is none.")
+        self.perform(tenant_id, failed)
+        self.perform(tenant_id, RefreshSource(document_id=connected["document_id"]))
+        return account_id
 
     def be_looked_at(self, tenant_id: UUID) -> None:
         """Staff read what is the client's, once with a client's eyes."""

@@ -136,7 +136,7 @@ def test_commands_are_counted_as_the_trail_has_them(house: House, tenant_id: UUI
 
     assert counted("type", "outcome") == Counter((row["type"], row["code"] or "accepted") for row in whole)
     assert counted("day") == Counter((row["recorded_at"].date(),) for row in whole)
-    assert counted("actor") == {("founder:maria",): len(whole)}
+    assert counted("actor") == Counter((row["actor"],) for row in whole)
     assert counted()[()] == len(whole) and not counted("type", days=-5)
     with pytest.raises(FelixError, match="can't be counted"):
         counted("tenant_id")
@@ -164,9 +164,11 @@ def test_streams_are_listed_by_what_happened_last_or_by_name(house: House, tenan
     assert {row["kind"] for row in newest} == {row[0].split(":")[1] for row in expected}
     by_name = sorted(row["stream"] for row in newest)
     assert [row["stream"] for row in listed(order="name")] == by_name
-    assert sorted(row["id"] for row in listed(kind="token_account")) == sorted(accounts)
+    stored = {row[0].split(":")[2] for row in expected if ":token_account:" in row[0]}
+    assert stored >= set(accounts)
+    assert sorted(row["id"] for row in listed(kind="token_account")) == sorted(stored)
     assert [row["id"] for row in listed(prefix=accounts[1])] == [accounts[1]]
-    assert len(listed(kind="token_account", prefix="acct_")) == 3 and not listed(kind="tenant", prefix="acct_")
+    assert len(listed(kind="token_account", prefix="acct_")) == len(stored) and not listed(kind="tenant", prefix="acct_")
     assert not listed(kind="token") and not listed(prefix="%")
     for order, by in (("newest", "last_tenant_sequence"), ("name", "stream")):
         seen, after = [], None

@@ -49,11 +49,16 @@ def test_every_event_is_handled_or_named_as_ignored(projection: Projection) -> N
 def test_projections_are_found_by_being_there() -> None:
     assert [p.name for p in discover()] == [
         "access_log",
+        "app_environments",
+        "app_runs",
         "audit_trail",
         "balance_snapshots",
         "balances",
+        "changes",
         "commands",
+        "documents",
         "members",
+        "records",
         "secrets",
         "stream_heads",
         "tenants",

@@ -1,0 +1,135 @@
+"""`felix changes` and `felix apps`: everything that the API can, and the digest of what is agreed to is said aloud."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from command_line import CommandLine
+
+from felix import bootstrap
+from felix.application.outcome import Outcome
+from felix.application.performer import new_context
+from felix.cli.change_diff import print_diff
+from felix.domain.base import Command
+from felix.eventstore.sealing import new_root_key
+from felix.settings import Settings
+
+PROMPT = "Add a required due date to deals and show it in the list"
+ANA = ("--actor", "client_approver:usr_ana")
+
+
+@pytest.fixture
+def shop(felix: CommandLine) -> CommandLine:
+    """A client with an app and tokens."""
+    path = felix.home / "data" / bootstrap.ROOT_KEY_FILE
+    path.parent.mkdir()
+    path.write_text(new_root_key() + "\n")
+    felix.done("tenants", "add", "Acme Ltd", "--account", "main", "--welcome-mtok", "10000000")
+    felix.done("apps", "create", "shop", "--module", "crm")
+    felix.retell()
+    return felix
+
+
+def take_steps(felix: CommandLine, change_id: str) -> None:
+    """As the worker does, and then bring the read models up to date."""
+    settings = Settings()
+    directory = bootstrap.open_directory(felix.endpoints, partitions=settings.partitions)
+    (client,) = directory.all()
+    place: tuple[int, UUID] = (client.partition, client.tenant_id)
+    performer = bootstrap.open_performer(felix.endpoints, directory.partition_of)
+    keys = iter(range(1_000_000))
+
+    def perform(command: Command) -> Outcome:
+        key = f"{change_id} {datetime.now(UTC)} {next(keys)}"
+        return performer.perform_blocking(command, new_context(client.tenant_id, key, "system:test"))
+
+    with (
+        closing(directory),
+        closing(performer),
+        bootstrap.open_apps_at_work(felix.endpoints, settings) as apps,
+        closing(bootstrap.open_context_index(felix.endpoints)) as passages,
+        bootstrap.open_stepper(felix.endpoints, settings, apps, passages) as stepper,
+    ):
+        while stepper.step(place, change_id, perform, datetime.now(UTC)).goes_on:
+            pass
+    felix.retell()
+
+
+def test_a_change_from_the_sentence_to_the_way_back(shop: CommandLine) -> None:
+    assert "no changes" in shop("changes", "list").out
+    assert shop.done("changes", "ask", PROMPT, "--app", "shop", "--dry-run")["dry_run"]
+    asked = shop.done("changes", "ask", PROMPT, "--app", "shop")["result"]
+    assert asked["quote"]["low_mtok"] < asked["quote"]["high_mtok"] == asked["ceiling_mtok"]
+    take_steps(shop, asked["change_id"])
+
+    (listed,) = shop.done("changes", "list", "--waiting-for", "client_approver:usr_ana")
+    assert (listed["prompt"], listed["waits_for"]) == (PROMPT, "1 approval")
+    assert PROMPT in shop("changes", "show").out
+    assert "1. Adds" in shop("changes", "plan").out
+    said = shop("changes", "diff").out
+    assert said.startswith("medium") and '+      "label": "Due date",' in said
+    binding = shop.done("changes", "diff")["approval"]["binding"]
+    assert binding in said
+
+    unasked = shop("changes", "approve", *ANA)
+    assert unasked.code == 2 and "--binding" in unasked.err
+    assert shop("changes", "approve", "--yes", *ANA).code == 2
+    wrong = shop("changes", "approve", "--yes", "--binding", "0" * 64, *ANA)
+    assert wrong.code == 1 and "other_binding" in wrong.err
+    own = shop("changes", "approve", "--yes", "--binding", binding)
+    assert own.code == 1 and "own_change" in own.err
+    agreed = shop.done("changes", "approve", "--yes", "--binding", binding, *ANA)["result"]
+    assert agreed["state"] == "approved"
+    shop.retell()
+    shop.done("changes", "deploy", *ANA)
+    take_steps(shop, asked["change_id"])
+    assert shop.done("changes", "show")["state"] == "deployed"
+    told = shop("changes", "timeline").out
+    assert "deploy_succeeded" in told and "tokens in all" in told
+
+    back = shop.done("changes", "rollback", asked["change_id"], "--reason", "A drill.", *ANA)["result"]
+    take_steps(shop, back["change_id"])
+    where = shop.done("apps", "show", "shop")
+    assert [each["how"] for each in where["releases"]] == ["restored", "promoted", "created"]
+    assert where["stable"] == where["releases"][-1]["release"]
+    assert "production" in shop("apps", "list").out and "restored" in shop("apps", "show", "shop").out
+
+
+def test_a_question_is_answered_and_what_is_wrong_is_said_with_the_rule(shop: CommandLine) -> None:
+    change_id = shop.done("changes", "ask", "Add a due date", "--app", "shop")["result"]["change_id"]
+    take_steps(shop, change_id)
+    assert "Deals" in shop("changes", "show").out and "Deals" in shop("changes", "plan").out
+    early = shop("changes", "diff")
+    assert early.code == 1 and "waits for an answer" in early.err
+    shop.done("changes", "answer", "last", "Add a date called due date to deals")
+    take_steps(shop, change_id)
+    assert shop.done("changes", "show")["state"] == "awaiting_approval"
+    shop.done("changes", "reject", "last", "--reason", "Not now.", *ANA)
+    shop.retell()
+    over = shop("changes", "cancel")
+    assert over.code == 1 and "change_is_over" in over.err
+
+    # What is wrong is said with the rule.
+    for prompt, code in (("  ", "prompt_empty"), ("x" * 12_001, "prompt_too_long"), ("a\x07b", "prompt_not_text")):
+        said = shop("changes", "ask", prompt, "--app", "shop")
+        assert said.code == 1 and code in said.err
+    assert "environment_not_found" in shop("changes", "ask", PROMPT, "--app", "nowhere").err
+    assert "no_such_module" in shop("apps", "create", "other", "--module", "nothing").err
+    assert "environment_exists" in shop("apps", "create", "shop").err
+    assert "There is no app nowhere" in shop("apps", "show", "nowhere").err
+    assert "has no change chg_1" in shop("changes", "show", "chg_1").err
+
+
+def test_what_a_terminal_would_obey_is_shown_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    """An app's text can't hide from whoever agrees that it is there."""
+    effect = {"risk": "low", "sentence": "Writes \x1b[2K\u202enothing"}
+    price = dict.fromkeys(("spent_mtok", "deploy_mtok", "ceiling_mtok"), 0)
+    approval = {"binding": None, "approvers": [], "quorum": 0}
+    found = {"effects": [effect], "lines": "+evil\x1b[1A\x1b[2K\n+\u202etxt", "risk": "low", "price": price}
+    print_diff(found | {"approval": approval, "files": [], "unchanged": {"files": 1}})
+    said = capsys.readouterr().out
+    assert "\x1b" not in said and "\u202e" not in said
+    assert "+evil\\u001b[1A\\u001b[2K" in said and "Writes \\u001b[2K\\u202enothing" in said
