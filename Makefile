@@ -31,10 +31,13 @@ lint: $(READY) ## Check format, style, types and import contracts
 bench: $(READY) ## Measure throughput and latency on this machine
 	@$(BIN)/python -m benchmarks
 
-reliability: $(READY) ## Run the long fault profile alone and write docs/reliability.md from its figures
+reliability: $(READY) ## Run the long fault profiles alone and write docs/reliability.md and docs/changes.md
 	@figures=$$(mktemp) && trap 'rm -f "$$figures"' EXIT && \
 	FELIX_TEST_PROFILE=deep FELIX_FIGURES="$$figures" $(BIN)/python -m pytest tests/faults --timeout 3600 && \
 	$(BIN)/python -m tests.faults.report "$$figures"
+	@figures=$$(mktemp) && trap 'rm -f "$$figures"' EXIT && \
+	FELIX_TEST_PROFILE=deep FELIX_FIGURES="$$figures" $(BIN)/python -m pytest tests/deploys --timeout 3600 && \
+	$(BIN)/python -m tests.deploys.report "$$figures"
 
 isolation: $(READY) ## Run the long isolation profile alone and write docs/isolation.md from its figures
 	@figures=$$(mktemp) && trap 'rm -f "$$figures"' EXIT && \
