@@ -286,4 +286,13 @@ PROMPTS: list[tuple[str, list[Operation]]] = [
     ("???", ASK),
     ("deals", ASK),
     ("Add a due date to deals and something else", ASK),
+    ("Rename the stage Open to Won", ASK),
+    ("Rename the value of deals to Title", ASK),
+    ("Rename the title of deals to something better", ASK),
+    ("Rename the title of deals to a shorter name", ASK),
+    ("Add a dropdown Size to deals with small/medium/large", ASK),
+    ("Filter the deals list to deals where value is more than 1.000", ASK),
+    ("Create a list of contacts called Important with name and e-mail without VIP", ASK),
+    ("Keep track of our suppliers with name", ASK),
+    ("Hide the contact", ASK),
 ]  # fmt: skip

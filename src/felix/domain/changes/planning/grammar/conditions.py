@@ -54,11 +54,12 @@ def _first(scene: Scene, start: int) -> Iterator[tuple[int, Said]]:
         yield from _compared(scene, after)
     if scene.word(start) in ("with", "without"):
         for end, ref in fields(scene, scene.past_articles(start + 1)):
-            if scene.word(start) == "without":
-                yield end, (ref.entity, {"field": ref.field, "is": "is_empty"})
-                continue
-            yield end, (ref.entity, {"field": ref.field, "is": "is_filled"})
-            yield from _against(scene, ref, "equal", end)
+            # A no is filled in as well: "with a newsletter" says nothing of a checkbox.
+            if definition(scene, ref).type != "boolean":
+                comparison = "is_empty" if scene.word(start) == "without" else "is_filled"
+                yield end, (ref.entity, {"field": ref.field, "is": comparison})
+            if scene.word(start) == "with":
+                yield from _against(scene, ref, "equal", end)
 
 
 def _compared(scene: Scene, start: int) -> Iterator[tuple[int, Said]]:

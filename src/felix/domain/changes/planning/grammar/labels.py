@@ -97,6 +97,15 @@ VERBS = frozenset(
         "enable",
     ]
 )
+#: Words that say when, where or how something is done, whose it is, or that nobody knows yet: in a name they are
+#: quoted.
+_VAGUE = frozenset(
+    (
+        "again", "always", "anything", "anyway", "asap", "better", "everywhere", "here", "immediately", "my", "never",
+        "our", "somehow", "something", "soon", "their", "there", "today", "tomorrow", "tonight", "too", "whatever",
+        "your",
+    )
+)  # fmt: skip
 #: These begin something else when a name of the app follows.
 _LINKS = frozenset(("of", "on", "by", "at"))
 _CALLED = frozenset(("called", "named", "labelled", "labeled", "titled"))
@@ -134,7 +143,7 @@ def labels(scene: Scene, start: int) -> Iterator[tuple[int, Label]]:
         capitalised = token.text[:1].isupper()
         if first and (token.kind == "possessive" or (token.word in VERBS | _LINKS | _CALLED and not capitalised)):
             return
-        if token.word in STRUCTURE | _CALLED and not (first and capitalised):
+        if token.word in STRUCTURE | _VAGUE | _CALLED and not (first and capitalised):
             return
         if token.word in _LINKS and (_leads_to_a_name(scene, end) or _leads_to_a_limit(scene, end)):
             return
@@ -143,6 +152,13 @@ def labels(scene: Scene, start: int) -> Iterator[tuple[int, Label]]:
         if token.word in _FIELD_NOUNS and not first:
             return
         yield end, Label(capital(source_of(scene.text, scene.tokens[start:end])), quoted=False)
+
+
+def names_said(scene: Scene, start: int) -> Iterator[tuple[int, Label]]:
+    """Every name that could begin here and is said itself: "a shorter name" is none."""
+    told_of = 0 < start < len(scene.tokens) and scene.tokens[start - 1].text in ("a", "an")
+    if not told_of or scene.tokens[start].kind == "quoted" or scene.tokens[start].text[:1].isupper():
+        yield from labels(scene, start)
 
 
 def texts(scene: Scene, start: int) -> Iterator[tuple[int, str]]:

@@ -39,7 +39,7 @@ _ALSO_NAMES = frozenset(
 )
 #: What a name says about the type, by its last words.
 ENDINGS: dict[FieldType, tuple[str, ...]] = {
-    "date": ("date", "birthday"),
+    "date": ("date", "birthday", "birthdate", "deadline"),
     "phone": ("phone", "phone number", "telephone", "telephone number", "mobile", "mobile number"),
     "email": ("email", "email address"),
     "url": ("website", "homepage", "web address"),
@@ -92,6 +92,10 @@ class NewField:
         if self.type in ("choice", "choices"):
             if not self.options:
                 raise Missing(f"Which options does {self.label.text!r} have?")
+            if len(self.options) == 1:
+                raise Missing(f"Which options does {self.label.text!r} have besides {self.options[0].text!r}?")
+            if any("/" in option.text and not option.quoted for option in self.options):
+                raise Missing(f"Which options does {self.label.text!r} have? Part them by commas, or quote each.")
             more["options"] = [{"value": option.name, "label": option.text} for option in self.options]
         for member in ("required", "personal", "to", "currency", "max_length", "places"):
             if getattr(self, member):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from felix.domain.apps.tree import AppTree, InvalidApp, ParsedApp
 from felix.domain.changes.edits import apply
 from felix.domain.changes.operations.base import Operation
 from felix.domain.changes.operations.draft import NO_MODULES, Library
-from felix.domain.changes.operations.modules import InstallModule, UpgradeModule
+from felix.domain.changes.operations.modules import InstallModule, ModuleConflict, UpgradeModule
 from felix.domain.changes.operations.union import written
 from felix.domain.changes.planning.base import Answer, Asked, Declined, Planned
 from felix.domain.changes.planning.grammar.names import FieldRef, Names
@@ -33,7 +34,7 @@ MAX_CLAUSES = 20
 #: Openings that say nothing; a question mark may only follow the ones that ask somebody to do something.
 _REQUESTS = ("can you", "could you", "would you", "will you")
 _OPENINGS = (
-    "please", "kindly", "hi", "hello", "hi there", "i would like you to", "i'd like you to", "i want you to",
+    "please", "pls", "kindly", "hi", "hello", "hi there", "i would like you to", "i'd like you to", "i want you to",
     "i'd like to", "i would like to", "we'd like to", "we would like to", "i want to", "we want to", "i need to",
     "we need to", "i need you to", "we need you to", "let's", "let us", "also", "finally", "next", "then", "now", ",",
 )  # fmt: skip
@@ -217,13 +218,30 @@ def _after(operations: list[Operation], state: _State, catalogue: Mapping[str, s
     except InvalidApp as invalid:
         problem = invalid.facts["errors"][0]
         raise _Asks(f"That does not fit the app: {problem['detail']}. What should be done instead?") from None
+    except ModuleConflict as conflict:
+        upgrades = [operation.module for operation in operations if isinstance(operation, UpgradeModule)]
+        ways = [f"Upgrade {name} {side}" for name in upgrades for side in ("keeping our changes", "taking theirs")]
+        raise _Asks(conflict.detail, ways) from None
     except FelixError as refused:
         raise _Asks(f"That can't be done: {refused.detail}. What should be done instead?") from None
+    if doubles := _doubles(app) - _doubles(state.app):
+        raise _Asks(f"{min(doubles)[-1]!r} is there already. What should the other one be called?")
     spoken = [
         FieldRef(each.entity, each.field) for each in operations if hasattr(each, "entity") and hasattr(each, "field")
     ]
     it = spoken[0] if len(set(spoken)) == 1 else None
     return _State(tree, app, Names(app, catalogue), it)
+
+
+def _doubles(app: ParsedApp) -> set[tuple[str, ...]]:
+    """Labels by which nobody could tell two fields of a record, or two options of a choice, from each other."""
+    said = Counter[tuple[str, ...]]()
+    for name, entity in app.entities.items():
+        for field_name, field in entity.fields.items():
+            if not field.hidden:
+                said[name, field.label.casefold()] += 1
+            said.update((name, field_name, option.label.casefold()) for option in field.options or ())
+    return {one for one, times in said.items() if times > 1}
 
 
 def _check_module(operation: InstallModule | UpgradeModule, state: _State) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from felix.domain.changes.planning.grammar.conditions import conditions
 from felix.domain.changes.planning.grammar.figures import groupings, measures
-from felix.domain.changes.planning.grammar.labels import STRUCTURE, Label, labels, texts
+from felix.domain.changes.planning.grammar.labels import STRUCTURE, Label, names_said, texts
 from felix.domain.changes.planning.grammar.names import OptionRef
 from felix.domain.changes.planning.grammar.new_fields import TYPES, details, new_fields
 from felix.domain.changes.planning.grammar.notation import Reader
@@ -121,7 +121,7 @@ SLOTS: dict[str, Reader] = {
     "option": options,
     "states": _states,
     "view": views,
-    "label": labels,
+    "label": names_said,
     "text": texts,
     "new_fields": new_fields,
     "details": details,

@@ -40,6 +40,8 @@ def number_of(token: Token) -> Decimal | None:
         return None
     if len(groups) > 1 and len(groups[0]) > 3:
         return None
+    if len(places) == 3 and len(groups) == 1 and groups[0] != "0" and len(groups[0]) <= 3:  # 1.000 is one, or thousand.
+        return None
     return Decimal(token.word.replace(",", ""))
 
 

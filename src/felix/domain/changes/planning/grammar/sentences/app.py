@@ -27,6 +27,14 @@ def _upgrade(scene: Scene, bound: Bound) -> list[Operation]:
     return [UpgradeModule(module=bound["module"], version=_version(scene, bound))]
 
 
+def _upgrade_ours(scene: Scene, bound: Bound) -> list[Operation]:
+    return [UpgradeModule(module=bound["module"], version=_version(scene, bound), prefer="ours")]
+
+
+def _upgrade_theirs(scene: Scene, bound: Bound) -> list[Operation]:
+    return [UpgradeModule(module=bound["module"], version=_version(scene, bound), prefer="theirs")]
+
+
 def _disable(scene: Scene, bound: Bound) -> list[Operation]:
     return [DisableModule(module=bound["module"])]
 
@@ -50,6 +58,10 @@ def _approvals(scene: Scene, bound: Bound) -> list[Operation]:
 SENTENCES = (
     Pattern("(install|<add>) {module}", "Install the inventory module", _install),
     Pattern("(upgrade|update) {module} [to the latest version|to the newest version]", "", _upgrade),
+    Pattern(
+        "(upgrade|update) {module} keeping our changes", "Upgrade the crm module keeping our changes", _upgrade_ours
+    ),
+    Pattern("(upgrade|update) {module} taking theirs", "Upgrade the crm module taking theirs", _upgrade_theirs),
     Pattern("(<turn off>|uninstall|<remove>) {module}", "Turn off the crm module", _disable),
     Pattern(
         "map {other:integration_alone} 's {source:code} to {field} (in|of) {integration}",

@@ -18,6 +18,8 @@ def _add(plural_said: bool) -> Build:
         if scene.names.entities.knows(said):
             raise NoReading
         title, plural = (_singular(said), capital(said)) if plural_said else (capital(said), _plural(said))
+        if scene.names.options.knows(title):
+            raise Missing(f"Are {plural} a new kind of record, or records that are {title} already?")
         fields = dict(described.definition(scene) for described in bound["new"])
         if len(fields) != len(bound["new"]):
             raise Missing("Two of the fields have the same name. What should they be called?")
@@ -109,6 +111,6 @@ SENTENCES = (
         _rename_many,
     ),
     Pattern("(call|<rename>) {entity} [to] {label}", "", _half_a_rename),
-    Pattern("hide {entity}", "Hide contacts", _hide),
+    Pattern("hide {entity:plural}", "Hide contacts", _hide),
     Pattern("(show {entity} again|unhide {entity})", "", _show),
 )

@@ -165,6 +165,7 @@ SENTENCES = (
     ),
     Pattern("<rename> {field} (to|as|into) {label} [(in|on|for) {entity}]", "Rename value to Amount in deals", _rename),
     Pattern("[in|on|for] {entity} [,] <rename> {field} to {label}", "In deals, rename value to Amount", _rename),
+    Pattern("(in|on|for) {entity} [,] call {field} {label}", "In deals, call the value Amount", _rename),
     Pattern("call {field} {label}", "Call the value of a deal 'Deal size'", _rename),
     Pattern(
         "<set> (label|name|caption) of {field} [(in|on|of|for) {entity}] to {label}",
@@ -191,6 +192,12 @@ SENTENCES = (
         "{fields} (is|are|should be) (no longer required|no longer mandatory|not required any more|"
         "not required anymore|optional) [(on|in|for|of) {entity}]",
         "The title of a deal is no longer required",
+        _each(RelaxField),
+    ),
+    Pattern(
+        "{fields} (doesn't|does not|don't|do not) have to be (filled in|filled out|filled) "
+        "[any more|anymore|any longer] [(on|in|for|of) {entity}]",
+        "The title of a deal doesn't have to be filled in any more",
         _each(RelaxField),
     ),
     Pattern(

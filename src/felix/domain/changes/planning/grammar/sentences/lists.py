@@ -111,6 +111,11 @@ SENTENCES = (
         "Show closes on in the deals list after title",
         _add_columns,
     ),
+    Pattern(
+        "(in|on) {view} [,] [also] (show|display|include) [also] {fields}",
+        "In the deals list, also show the stage",
+        _add_columns,
+    ),
     Pattern("{view} should [also] show {fields}", "The deals list should also show the stage", _add_columns),
     Pattern(
         "(remove|delete|drop|hide|take) {fields} (from|in|out of|on) {view}",
