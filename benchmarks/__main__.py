@@ -23,6 +23,8 @@ FIGURES = (
     "reads_under_load",
     "noisy_tenant",
     "account_load",
+    "app_releases",
+    "changes",
     "cold_start",
     "restore_drill",
 )

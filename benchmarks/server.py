@@ -102,9 +102,9 @@ class Bench:
             yield Running(process.pid, port)
 
     @contextmanager
-    def worker(self, endpoints: Endpoints) -> Iterator[Running]:
-        """One real worker process, which has begun."""
-        with self._process("felix.worker", endpoints) as process:
+    def worker(self, endpoints: Endpoints, **settings: str) -> Iterator[Running]:
+        """One real worker process, which has begun; with settings as for the API."""
+        with self._process("felix.worker", endpoints, **settings) as process:
             yield Running(process.pid)
 
     @contextmanager
