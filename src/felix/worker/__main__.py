@@ -5,6 +5,7 @@ SIGTERM or SIGINT to this process lets the batches and jobs at hand finish; so d
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import time
@@ -55,6 +56,9 @@ def _work(settings: Settings, stopping: Event) -> int:
     if listener is not None:
         listener.start()
     jobs.start()
+    # What is there now stays: looking through all of it again and again would hold up everything for a tenth of a second.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     log.info("the worker runs", extra={"partitions": settings.partitions})
     while not stopping.wait(REPORT_EVERY_S):
         behind = [lag for lag in runner.lag().values() if lag.owned and lag.lag_events > WORTH_SAYING_EVENTS]
