@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from changing import CRM_1, DOES_NOT_FIT, FITS, GROUND, LIBRARY, STOCK, changed, module, op
+from grounds import CRM_1, DOES_NOT_FIT, FITS, GROUND, LIBRARY, STOCK, changed, module, op
 
 from felix.domain.apps.places import ABSENT, at
 from felix.domain.apps.references import check

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from changing import DOES_NOT_FIT, FITS, GROUND
+from grounds import DOES_NOT_FIT, FITS, GROUND
 from jsonschema import Draft202012Validator
 
 from felix.cli.docs.app_schemas import FOLDER, documents

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from changing import GROUND, changed, op
+from grounds import GROUND, changed, op
 
 from felix.domain.apps.tree import AppTree
 from felix.domain.changes.limits import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from change_book import ADA, MEMBER, OWNER, Shop, Walk, digest, line
@@ -211,6 +212,33 @@ def test_a_provider_that_failed_without_a_word_costs_the_client_nothing() -> Non
     assert (walk.change.held_mtok, walk.change.spent_mtok) == (0, 1_000)
     with pytest.raises(errors.NoSuchHold):
         walk.do(m.SettleRequest(**walk.step, hold_id=told["hold_id"]))
+
+
+def quoted(shop: Shop, **asked: Any) -> tuple[int, int]:
+    """The low and the high end."""
+    shop.request(**asked)
+    quote = shop.book.last[1]
+    assert isinstance(quote, m.TokensQuoted)
+    return quote.low_mtok, quote.high_mtok
+
+
+def test_the_range_of_a_quote_is_the_grammar_alone_and_the_model_that_is_asked_else() -> None:
+    shop = Shop()
+    card(shop)
+
+    low, high = quoted(shop)
+    with_model = quoted(shop, default_model="small")
+    assert with_model[0] == low and with_model[1] > high
+    assert quoted(shop, model="small") == with_model
+    assert quoted(shop, planner="llm", default_model="small")[0] > low, "the grammar is not asked"
+    assert quoted(shop, planner="grammar", default_model="small") == (low, high)
+    said_exactly: dict[str, Any] = {"kind": "operations", "operations": digest("operations")}
+    assert quoted(shop, **said_exactly, default_model="small") == quoted(shop, **said_exactly)
+
+
+def test_a_model_that_nobody_named_is_not_quoted_without_a_price() -> None:
+    shop = Shop()
+    assert quoted(shop, default_model="unheard-of") == quoted(shop)
 
 
 def test_what_nobody_priced_is_not_done() -> None:

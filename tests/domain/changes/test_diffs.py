@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from changing import GROUND, changed
+from grounds import GROUND, changed
 
 from felix.domain.apps.tree import AppTree
 from felix.domain.changes.diff import diff

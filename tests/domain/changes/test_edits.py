@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from changing import GROUND
+from grounds import GROUND
 
 from felix.domain.apps.places import ABSENT, at, pointer_of
 from felix.domain.apps.tree import AppTree

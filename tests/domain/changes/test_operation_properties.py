@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from changing import ABOUT_ONE_FIELD, GROUND, LIBRARY, fitting, operations, trees
+from grounds import ABOUT_ONE_FIELD, GROUND, LIBRARY, fitting, operations, trees
 from hypothesis import event, given
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from changing import GROUND, LIBRARY, op
+from grounds import GROUND, LIBRARY, op
 
 from felix.domain.apps.places import at
 from felix.domain.apps.tree import InvalidApp
