@@ -752,6 +752,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
                 inviter=open_inviter(settings),
                 sign_in_provider=provider,
                 trusted_proxies=read_networks(settings.trusted_proxies),
+                planner_model=settings.planner_model,
                 read_timeout_s=settings.read_timeout_s,
             )
     finally:

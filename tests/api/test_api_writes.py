@@ -8,6 +8,7 @@ from time import sleep
 from typing import Any
 
 import pytest
+import writes_of_apps
 from felix_world import NOBODY, Caller, World, new_key
 from invited import invite, new_address
 
@@ -218,6 +219,7 @@ ACCEPTED: dict[str, tuple[Callable[[Scene], tuple[Caller, str, Any]], int, dict[
     "end_membership": (lambda s: (s.founder, f"/v1/members/{member(s)}/remove", WHY), 200, {"role": None}),
     "disable_user": (lambda s: (s.founder, f"/v1/users/{member(s)}/disable", WHY), 200, {"status": "disabled"}),
     "enable_user": (lambda s: (s.founder, f"/v1/users/{member(s)}/enable", WHY), 200, {"status": "active"}),
+    **writes_of_apps.ACCEPTED,
 }
 
 # --- what is refused: (caller, path, body), the status, and the code -------------------------------------------------
@@ -367,6 +369,7 @@ REFUSED: dict[str, tuple[Callable[[Scene], tuple[Caller, str, Any]], int, str]] 
     "end_membership": (_last_owner, 409, "last_owner"),
     "disable_user": (lambda s: (s.founder, f"/v1/users/{erased(s)}/disable", WHY), 409, "user_is_erased"),
     "enable_user": (lambda s: (s.founder, f"/v1/users/{erased(s)}/enable", WHY), 409, "user_is_erased"),
+    **writes_of_apps.REFUSED,
 }
 
 
@@ -375,7 +378,7 @@ WITH_THEIR_NOUN = {
     "begin_impersonation", "create_api_key", "end_impersonation", "erase_personal_data", "erase_user",
     "rebuild_projection", "remove_secret", "retry_projection", "revoke_api_key", "rotate_api_key", "rotate_tenant_key",
     "set_secret",
-}  # fmt: skip
+} | writes_of_apps.WITH_THEIR_NOUN  # fmt: skip
 
 
 def test_every_write_endpoint_has_a_case_here(world: World) -> None:
@@ -429,7 +432,7 @@ def test_a_write_without_an_idempotency_key_is_400(name: str, world: World) -> N
 #: Writes that concern no account.
 OF_NO_ACCOUNT = {"onboard_tenant", "open_token_account", "define_meter", "publish_rate_card", "debit_usage_batch"}
 OF_NO_ACCOUNT |= {"send_invitation", "withdraw_invitation", "change_role", "end_membership"}
-OF_NO_ACCOUNT |= {"disable_user", "enable_user"}
+OF_NO_ACCOUNT |= {"disable_user", "enable_user"} | writes_of_apps.OF_NO_ACCOUNT
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED.keys() - OF_NO_ACCOUNT))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from changing import BROKEN, OPERATION, PROMPT, VAGUE, Shop
-from felix_world import World
+from felix_world import World, new_key
+from test_openapi import OPERATIONS, inlined
 
 from felix.cli.live import EventStream
 
@@ -120,6 +122,40 @@ def test_a_body_that_is_no_object_is_refused(body: bytes, shop: Shop) -> None:
     assert code_of(shop.member.post("/v1/changes", body, content_type="application/json"), 422) == "invalid"
 
 
+def test_the_model_that_is_asked_where_none_is_named_is_in_the_quote(world: World) -> None:
+    shop = Shop(world, world.new_tenant())
+    per_unit = {"kind": "per_unit", "price_mtok": 1_500, "per": 1_000}
+    prices = [per_unit | {"meter": "llm.input_tokens"}, per_unit | {"meter": "llm.output_tokens"}]
+    world.founder.about(shop.tenant).done("/v1/rate-cards/default/versions", {"prices": prices})
+    body = {"app": shop.app, "prompt": PROMPT}
+    alone = shop.member.done("/v1/changes", body)["quote"]
+    services = world.app.state.services
+    services.planner_model = "openai:gpt-5"
+    try:
+        key = new_key()
+        asked = shop.member.done("/v1/changes", body, key)
+        services.planner_model = None
+        assert shop.member.done("/v1/changes", body, key) == asked, "what is set meanwhile makes no other request of it"
+    finally:
+        services.planner_model = None
+    assert asked["quote"]["low_mtok"] == alone["low_mtok"] < alone["high_mtok"] < asked["quote"]["high_mtok"]
+    assert asked["ceiling_mtok"] == asked["quote"]["high_mtok"]
+
+
+def test_who_agrees_to_a_great_risk_has_just_proved_who_they_are(world: World) -> None:
+    shop = Shop(world, world.new_tenant())
+    change_id = shop.ask(operations=[{"op": "remove_transition", "workflow": "deal_stage", "action": "lose"}])
+    found = shop.seen(change_id)
+    assert found["risk"] == "high"
+    path, body = f"/v1/changes/{change_id}/approve", {"binding": found["approval"]["binding"]}
+    body |= {"expected_version": found["version"]}
+    assert code_of(shop.approver.post(path, body), 403) == "step_up_needed"
+    proved = world.person("client_approver", shop.tenant, stepped_up=True)
+    assert proved.done(path, body)["approvals"] == 1
+    easy = shop.ask(operations=[{"op": "rename_view", "view": "deals", "title": "All deals"}])
+    shop.approve(easy)
+
+
 def test_a_client_without_an_account_can_not_ask(world: World) -> None:
     empty = world.new_tenant()
     asker = world.person("client_member", empty)
@@ -144,6 +180,22 @@ def test_a_page_holds_what_is_asked_for(world: World) -> None:
     assert page("waiting_for_me=true", shop.tenant) == [], "a machine is waited for by nobody"
     assert code_of(shop.member.get("/v1/changes?state=nothing"), 422) == "invalid"
     assert code_of(shop.member.get("/v1/changes?mine=perhaps"), 422) == "invalid"
+
+
+def test_whatever_a_change_lacks_the_document_says_so(world: World) -> None:
+    shop = Shop(world, world.new_tenant())
+    live = shop.live()
+    back = shop.approver.done(f"/v1/changes/{live}/rollback", {"reason": "A drill."})["change_id"]
+    vague = shop.ask(prompt=VAGUE)
+    new = shop.member.done("/v1/changes", {"app": shop.app, "prompt": PROMPT})["change_id"]
+    shop.seen(new)
+    paths = {"/v1/changes": "list_changes", f"/v1/changes/{live}/diff": "show_change_diff"}
+    for change_id in (live, back, vague, new):
+        at = f"/v1/changes/{change_id}"
+        paths |= {at: "show_change", f"{at}/plan": "show_change_plan", f"{at}/timeline": "show_change_timeline"}
+    for path, name in paths.items():
+        told = OPERATIONS[name][2]["responses"]["200"]["content"]["application/json"]
+        jsonschema_rs.validate(inlined(told["schema"]), shop.founder.seen(path))
 
 
 def test_another_client_finds_nothing(shop: Shop, world: World) -> None:
@@ -225,5 +277,6 @@ def test_apps_begin_with_modules_and_are_listed(world: World) -> None:
     again = owner.post("/v1/apps", {"app": "my-shop", "title": "Mine"})
     assert code_of(again, 409) == "environment_exists"
     unknown = owner.post("/v1/apps", {"app": "other", "title": "Other", "modules": ["nothing"]})
-    assert code_of(unknown, 404) == "no_such_module"
+    assert code_of(unknown, 422) == "invalid"
+    assert [(each["pointer"], each["rule"]) for each in unknown.json()["errors"]] == [("/modules/0", "reference")]
     assert code_of(world.person("client_member", tenant).post("/v1/apps", {}), 403) == "forbidden"

@@ -141,7 +141,9 @@ class Stage:
 
     def prepare_records(self, name: str) -> None:
         """An app that runs, with one record."""
-        if name not in ("list_app_runs", "show_app", "show_report", "show_view") and not name.endswith(("_record", "_records", "take_step")):
+        if name not in ("list_app_runs", "show_app", "show_report", "show_view") and not name.endswith(
+            ("_record", "_records", "take_step")
+        ):
             return
         if "bakery" not in _ASKED:
             _ASKED.add("bakery")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from command_line import CommandLine
+from command_line import PRICES, CommandLine
 
 from felix import bootstrap
 from felix.application.outcome import Outcome
 from felix.application.performer import new_context
 from felix.cli.change_diff import print_diff
 from felix.domain.base import Command
+from felix.domain.changes.messages import LiftQuarantine
 from felix.eventstore.sealing import new_root_key
 from felix.settings import Settings
 
@@ -121,6 +123,40 @@ def test_a_question_is_answered_and_what_is_wrong_is_said_with_the_rule(shop: Co
     assert "environment_exists" in shop("apps", "create", "shop").err
     assert "There is no app nowhere" in shop("apps", "show", "nowhere").err
     assert "has no change chg_1" in shop("changes", "show", "chg_1").err
+
+
+def overriding(felix: CommandLine, key: str, **how: bool) -> str:
+    """A founder wants to override a quarantine; the id of the override."""
+    directory = bootstrap.open_directory(felix.endpoints, partitions=Settings().partitions)
+    performer = bootstrap.open_performer(felix.endpoints, directory.partition_of)
+    with closing(directory), closing(performer):
+        (client,) = directory.all()
+        command = LiftQuarantine(app="shop", environment="production", release="0" * 64, reason="A drill.", **how)
+        context = new_context(client.tenant_id, key, "founder:usr_eve")
+        return str(performer.perform_blocking(command, context).result["override_id"])
+
+
+def test_an_override_is_confirmed_or_looked_at_by_another_founder(shop: CommandLine) -> None:
+    wanted, done = overriding(shop, "confirmed"), overriding(shop, "reviewed", break_glass=True)
+    at, eve, ada = ("--app", "shop"), ("--actor", "founder:usr_eve"), ("--actor", "founder:usr_ada")
+    own = shop("changes", "confirm-override", wanted, *at, *eve)
+    assert own.code == 1 and "own_override" in own.err
+    assert shop.done("changes", "confirm-override", wanted, *at, *ada)["result"]["done"]
+    closed = shop.done("changes", "close-review", done, *at, "--finding", "It was right.", *ada)["result"]
+    assert closed["reviews_open"] == 0
+    shop.retell()
+    overrides = shop.done("apps", "show", "shop")["overrides"]
+    assert {each["override_id"]: each["status"] for each in overrides} == {wanted: "exercised", done: "reviewed"}
+
+
+def test_the_model_of_the_installation_is_in_the_quote(shop: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    prices = shop.home / "prices.json"
+    prices.write_text(json.dumps(PRICES))
+    shop.done("rates", "publish", str(prices))
+    alone = shop.done("changes", "ask", PROMPT, "--app", "shop")["result"]["quote"]
+    monkeypatch.setenv("FELIX_PLANNER_MODEL", "openai:gpt-5")
+    quote = shop.done("changes", "ask", PROMPT, "--app", "shop")["result"]["quote"]
+    assert quote["low_mtok"] == alone["low_mtok"] < alone["high_mtok"] < quote["high_mtok"]
 
 
 def test_what_a_terminal_would_obey_is_shown_instead(capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,10 +58,17 @@ def test_records_are_added_changed_listed_and_shown(
         assert felix.done("records", "show", "bakery", "contact", contact)["values"]["email"] == "ana@example.org"
         said = felix("records", "show", "bakery", "deal", deal_id)
         assert "Ana" in said.out and "Bread" in said.out
+        won = felix.done("records", "step", "bakery", "deal", deal_id, "win", "--expected-version", "2", *at)
+        assert won["result"]["version"] == 3
+        assert felix.done("records", "remove", "bakery", "deal", deal_id, *at)["result"]["version"] == 4
+        eventually(lambda: felix.done("records", "list", "bakery", "deal") == [])
+        assert felix.done("records", "restore", "bakery", "deal", deal_id, *at)["result"]["version"] == 5
     finally:
         assert runner.stop()
     stale = felix("records", "change", "bakery", "deal", deal_id, "value=8", "--expected-version", "1", *at)
     assert stale.code != 0 and "another version" in stale.err
+    unknown = felix("records", "step", "bakery", "deal", deal_id, "dance", *at)
+    assert unknown.code != 0 and "no step dance" in unknown.err
     wrong = felix("records", "add", "bakery", "deal", "value=x", *at)
     assert wrong.code != 0 and "value takes JSON" in wrong.err
     refused = felix("records", "add", "bakery", "deal", "value=5", *at)

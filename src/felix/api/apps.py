@@ -30,6 +30,8 @@ from felix.domain.apps.base import ModuleId
 from felix.domain.base import Command
 from felix.domain.changes import messages as m
 from felix.domain.changes.errors import EnvironmentNotFound
+from felix.domain.changes.modules import NoSuchModule
+from felix.domain.errors import FelixError, Invalid
 from felix.domain.tenancy.tenant import TENANT_STREAM, Tenant
 from felix.domain.values import Name
 from felix.projections import app_environments
@@ -68,7 +70,19 @@ async def create_app(request: Request) -> Response:
     def found_it() -> m.CreateApp:
         return founding(found.releases, found.library(), asked.app, asked.title, modules, asked.environments)
 
-    return await perform(request, principal, await to_thread.run_sync(found_it), 201)
+    try:
+        command = await to_thread.run_sync(found_it)
+    except NoSuchModule as error:
+        raise _unknown(asked.modules or [], error) from None
+    return await perform(request, principal, command, 201)
+
+
+def _unknown(named: list[str], error: NoSuchModule) -> FelixError:
+    """A module that the body names and that is not to be had is a field that is wrong."""
+    if (module := error.facts["module"]) not in named:
+        return error
+    wrong = {"pointer": f"/modules/{named.index(module)}", "rule": "reference", "detail": error.detail}
+    return Invalid("The request is not well formed.", errors=[wrong])
 
 
 _asked, _answered = examples.WRITES["CreateApp"]

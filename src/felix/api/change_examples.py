@@ -132,6 +132,11 @@ CHANGE: dict[str, Any] = {
     "ended_at": None,
     "version": 14,
 }
+#: What a change has at some time only: before it is planned, once it is over, or where what was asked is erased.
+AT_TIMES = frozenset(
+    {"after", "approval", "before", "binding", "checks", "deploy_mtok", "expires_at", "planner", "prompt", "rationale"}
+    | {"release", "risk", "waits_for"}
+)
 #: One that nobody has planned yet.
 _NEW: dict[str, Any] = dict.fromkeys(("prompt", "planner", "rationale", "risk", "waits_for", "approval", "expires_at"))
 _NEW |= {"price": _PRICE | {"deploy_mtok": None, "spent_mtok": 0}}

@@ -39,15 +39,20 @@ from felix.api.http import (
 )
 from felix.api.ledger import performs, reads, writes
 from felix.api.problems import invalid
+from felix.api.serving import paying_account
+from felix.api.sessions import refuse_unproved
 from felix.application.changes.asking import answering, asking
 from felix.application.changes.exactly import keep_operations, read_operations, said
 from felix.application.records import NoTokenAccount
 from felix.domain.base import Command
 from felix.domain.changes import messages as m
+from felix.domain.changes.change import Change
+from felix.domain.changes.risk import SERIOUS
 from felix.domain.errors import NotFound
 from felix.domain.values import AccountId, Amount, Name, Reason, Text
 from felix.eventstore.vault import SEALED
-from felix.projections import balances, changes
+from felix.projections import changes
+from felix.projections.history import aggregate_at
 from felix.projections.tenant_tx import Row, TenantTx
 
 router = APIRouter(tags=["changes"])
@@ -95,15 +100,14 @@ async def request_change(request: Request) -> Response:
     asked = command_from(NewChange, await read_json(request), {})
     assert isinstance(asked, NewChange)
     found, tenant_id, prompt = services(request), principal.tenant_id, asked.prompt
-    fields = asked.model_dump(exclude={"prompt", "operations"})
+    fields = asked.model_dump(exclude={"prompt", "operations"}) | {"default_model": found.planner_model}
     if asked.operations is not None:
         operations = read_operations(asked.operations)
         kept = await to_thread.run_sync(keep_operations, found.objects, operations)
         fields |= {"kind": "operations", "operations": kept}
         prompt = said(operations) if prompt is None else prompt
     if asked.account_id is None:
-        async with found.reads.tenant(tenant_id, found.partition_of(tenant_id)) as tx:
-            fields["account_id"] = await balances.paying_account(tx)
+        fields["account_id"] = await paying_account(request, tenant_id)
         if fields["account_id"] is None:
             raise NoTokenAccount()
     try:
@@ -137,6 +141,24 @@ async def revise_plan(request: Request) -> Response:
     return await perform(request, principal, command)
 
 
+async def approve_change(request: Request) -> Response:
+    """Agree to a change: to exactly what its binding is the digest of, and to nothing that comes after.
+
+    A person who agrees to what is of high or destructive risk has proved a moment ago who they are.
+    """
+    principal = await allowed(request, m.ApproveChange.command_name)
+    command = command_from(m.ApproveChange, await read_json(request), request.path_params)
+    assert isinstance(command, m.ApproveChange)
+    if principal.caller.method != "api_key":
+        tenant_id = principal.tenant_id
+        async with services(request).reads.tenant(tenant_id, services(request).partition_of(tenant_id)) as tx:
+            # From the log itself: the read model may not know yet how the risk of a plan was judged.
+            change = await aggregate_at(tx, Change, command.change_id)
+        if change is not None and change.risk in SERIOUS:
+            refuse_unproved(principal.caller, m.ApproveChange.command_name)
+    return await perform(request, principal, command)
+
+
 def _asks(path: str, endpoint: Any, command: type[Command], asked: type[Command], status: int = 200) -> None:
     """Add an endpoint whose body is not the command itself."""
     sent, answered = examples.WRITES[command.__name__]
@@ -148,10 +170,10 @@ def _asks(path: str, endpoint: Any, command: type[Command], asked: type[Command]
 _asks("/v1/changes", request_change, m.RequestChange, NewChange, 201)
 _asks(f"{CHANGE}/answer", answer_clarification, m.AnswerClarification, NewAnswer)
 _asks(f"{CHANGE}/revise", revise_plan, m.RevisePlan, NewPlan)
+_asks(f"{CHANGE}/approve", approve_change, m.ApproveChange, m.ApproveChange)
 for _word, _command in (
     ("raise-ceiling", m.RaiseCeiling),
     ("cancel", m.CancelChange),
-    ("approve", m.ApproveChange),
     ("reject", m.RejectChange),
     ("withdraw", m.WithdrawApproval),
     ("deploy", m.DeployChange),
@@ -216,7 +238,7 @@ async def _change(request: Request) -> AsyncIterator[tuple[Principal, TenantTx, 
         yield principal, tx, await _one(tx, request.path_params["change_id"])
 
 
-@reads(CHANGE, examples.CHANGE, action="changes.read", router=router)
+@reads(CHANGE, examples.CHANGE, action="changes.read", router=router, nullable=examples.AT_TIMES)
 async def show_change(request: Request) -> Response:
     """One change: what was asked, where it is, whom it waits for, what it costs and has cost, who agreed."""
     async with _change(request) as (_, tx, row):
@@ -224,7 +246,7 @@ async def show_change(request: Request) -> Response:
     return answer(change_views.shown(row, wrote.get(row["subject_id"], {})))
 
 
-@reads(f"{CHANGE}/plan", examples.CHANGE_PLAN, action="changes.read", router=router)
+@reads(f"{CHANGE}/plan", examples.CHANGE_PLAN, action="changes.read", router=router, nullable=examples.AT_TIMES)
 async def show_change_plan(request: Request) -> Response:
     """What was planned and by whom: the operations, a sentence for each, and what was asked back."""
     async with _change(request) as (_, _, row):
@@ -238,7 +260,7 @@ async def show_change_plan(request: Request) -> Response:
     return answer(await to_thread.run_sync(plan))
 
 
-@reads(f"{CHANGE}/diff", examples.CHANGE_DIFF, action="changes.read", router=router)
+@reads(f"{CHANGE}/diff", examples.CHANGE_DIFF, action="changes.read", router=router, nullable=examples.AT_TIMES)
 async def show_change_diff(request: Request) -> Response:
     """What would be different: for the people who use the app, and line by line; and what an approval agrees to.
 

@@ -32,7 +32,9 @@ from felix.api.http import (
 )
 from felix.api.ledger import performs, reads, writes
 from felix.api.problems import BodyTooLarge, invalid
+from felix.api.serving import paying_account
 from felix.application.context import LOOKED_AT, Context, assemble
+from felix.application.records import NoTokenAccount
 from felix.domain.base import Command
 from felix.domain.context.document import (
     AddDocument,
@@ -80,7 +82,7 @@ class NewText(WrittenText):
     """A text, what it is called, and who pays."""
 
     title: Title
-    account_id: AccountId
+    account_id: AccountId | None = None
 
 
 async def add_document(request: Request) -> Response:
@@ -88,11 +90,15 @@ async def add_document(request: Request) -> Response:
 
     The body is the document itself, Markdown, text or PDF by its `Content-Type`, with `title` and `account_id` in the
     query; or JSON with all three. What people would not see and what looks like a secret is taken out and counted. The
-    account pays for what is indexed; a text that was indexed before costs nothing, and one that is there already is
-    answered with `added: false`.
+    account, or without one the client's oldest open account, pays for what is indexed; a text that was indexed before
+    costs nothing, and one that is there already is answered with `added: false`.
     """
     principal = await allowed(request, AddDocument.command_name)
     told, kind, content = await _handed_over(request, NewText, ("title", "account_id"))
+    if told["account_id"] is None:
+        told["account_id"] = await paying_account(request, principal.tenant_id)
+        if told["account_id"] is None:
+            raise NoTokenAccount()
     fields = told | {"kind": kind, "content": (await _prepared(request, principal, kind, content)).model_dump()}
     return await perform(request, principal, command_from(AddDocument, fields, {}), 201)
 
@@ -130,12 +136,12 @@ async def _handed_over(
     if type_ not in KINDS:
         raise ContentTypeNotKnown(content_type=type_[:100], known=sorted(KINDS))
     query = request.query_params
-    if unsaid := [name for name in named if name not in query]:
+    if unsaid := [name for name in named if name not in query and model.model_fields[name].is_required()]:
         raise Invalid(
             "The query does not say everything.",
             errors=[{"pointer": f"?{name}", "rule": "missing", "detail": "is missing"} for name in unsaid],
         )
-    return {name: query[name] for name in named}, KINDS[type_], await _raw_body(request)
+    return {name: query.get(name) for name in named}, KINDS[type_], await _raw_body(request)
 
 
 async def _raw_body(request: Request) -> bytes:

@@ -175,7 +175,9 @@ AS_OF = query(
 )
 
 
-def responses(status: int, example: Any, *problems: int, write: bool = False) -> dict[str, Any]:
+def responses(
+    status: int, example: Any, *problems: int, write: bool = False, nullable: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """The responses of an endpoint: its answer, and the problems it can have."""
     headers: dict[str, Any] = dict(RATE_LIMIT)
     if write:
@@ -197,7 +199,7 @@ def responses(status: int, example: Any, *problems: int, write: bool = False) ->
         str(status): {
             "description": "Done." if write else "Found.",
             "headers": headers,
-            "content": {"application/json": {"schema": schema_of(example), "example": example}},
+            "content": {"application/json": {"schema": schema_of(example, nullable), "example": example}},
         }
     }
     for problem in sorted({401, 429, 503, *problems}):
@@ -231,11 +233,12 @@ def read(
     *parameters: dict[str, Any],
     problems: tuple[int, ...] = (403, 404, 422),
     min_position: dict[str, Any] = MIN_POSITION,
+    nullable: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """``openapi_extra`` of an endpoint that answers from a read model."""
+    """``openapi_extra`` of an endpoint that answers from a read model; ``nullable`` names what may be null in it."""
     return {
         "parameters": [TENANT, IMPERSONATION, min_position, *parameters],
-        "responses": responses(200, answer, *problems),
+        "responses": responses(200, answer, *problems, nullable=nullable),
     }
 
 
@@ -265,8 +268,8 @@ def body_schema(command: type[BaseModel], path: frozenset[str]) -> dict[str, Any
     return schema
 
 
-def schema_of(example: Any) -> dict[str, Any]:
-    """The schema that an example shows: its members and their types."""
+def schema_of(example: Any, nullable: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """The schema that an example shows: its members and their types, and which of them may be null."""
     match example:
         case bool():
             return {"type": "boolean"}
@@ -275,9 +278,11 @@ def schema_of(example: Any) -> dict[str, Any]:
         case str():
             return {"type": "string"}
         case list():
-            return {"type": "array", "items": schema_of(example[0]) if example else {}}
+            return {"type": "array", "items": schema_of(example[0], nullable) if example else {}}
         case dict():
-            properties = {name: schema_of(value) for name, value in example.items()}
+            properties = {name: schema_of(value, nullable) for name, value in example.items()}
+            for name in nullable & {name for name, schema in properties.items() if "type" in schema}:
+                properties[name]["type"] = [properties[name]["type"], "null"]
             if "next" in properties:
                 properties["next"] = {
                     "type": ["integer", "string", "null"],

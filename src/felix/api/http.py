@@ -102,6 +102,8 @@ class Services:
     sign_in_provider: SignInProvider | None = None
     #: Whose word counts of where a request comes from.
     trusted_proxies: Sequence[Network] = ()
+    #: What plans changes that the grammar does not understand and that name no model, as a quote has to know.
+    planner_model: str | None = None
     read_timeout_s: float = 2.0
     metrics_token: str | None = field(default=None, repr=False)
 

@@ -130,10 +130,12 @@ def reads(
     router: APIRouter = router,
     problems: tuple[int, ...] = (),
     min_position: dict[str, Any] = documents.MIN_POSITION,
+    nullable: frozenset[str] = frozenset(),
 ) -> Callable[[Endpoint], Endpoint]:
     """Add an endpoint that answers from a read model; the decorated function's docstring is its description.
 
     ``action`` is what the table of actions calls it; the endpoint asks for it with ``place_of`` or ``allowed``.
+    ``nullable`` names members of the answer that have a value in the example and may be null.
     """
 
     def add(endpoint: Endpoint) -> Endpoint:
@@ -148,7 +150,13 @@ def reads(
             description=told,
             response_class=Response,
             openapi_extra=documents.does(action)
-            | documents.read(example, *parameters, problems=problems or (404, 422), min_position=min_position),
+            | documents.read(
+                example,
+                *parameters,
+                problems=problems or (404, 422),
+                min_position=min_position,
+                nullable=nullable,
+            ),
         )
         return endpoint
 

@@ -261,7 +261,7 @@ async def _asked(
     }
     serving.shape(fields["entity"])
     if fields.get("account_id") is None:
-        fields["account_id"] = await paying_account(request, serving)
+        fields["account_id"] = await paying_account(request, serving.tenant_id)
     if "record_id" in command_class.model_fields:
         record_id = request.path_params["record_id"]
         if RECORD_ID.fullmatch(record_id) is None:

@@ -138,19 +138,19 @@ async def _serve(request: Request, principal: Principal, *, writes: bool) -> Ser
     return Served(principal, partition, name, environment, app)
 
 
-async def paying_account(request: Request, serving: Served) -> str | None:
+async def paying_account(request: Request, tenant_id: UUID) -> str | None:
     """The account that pays where the caller names none; None is only believed when all that was written is retold.
 
     Raises ``NotYetProjected``.
     """
-    found = services(request)
+    found, partition = services(request), services(request).partition_of(tenant_id)
     for _ in range(2):
-        async with found.reads.tenant(serving.tenant_id, serving.partition) as tx:
+        async with found.reads.tenant(tenant_id, partition) as tx:
             account_id = await balances.paying_account(tx)
             if account_id is not None:
                 return account_id
             last = await last_position(tx)
-        await wait_until(found.reads, "balances", serving.partition, last, found.read_timeout_s)
+        await wait_until(found.reads, "balances", partition, last, found.read_timeout_s)
     return None
 
 

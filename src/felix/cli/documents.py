@@ -23,7 +23,7 @@ _KINDS: dict[str, UploadKind] = {".md": "markdown", ".markdown": "markdown", ".t
 
 
 @app.command
-def add(file: Path, *, account: str, title: str | None = None, writing: Writing | None = None) -> None:
+def add(file: Path, *, account: str | None = None, title: str | None = None, writing: Writing | None = None) -> None:
     """Let planners read a file: Markdown, text or PDF. The same text is indexed and charged once.
 
     What people would not see, and what looks like a secret, is taken out and counted.
@@ -33,11 +33,13 @@ def add(file: Path, *, account: str, title: str | None = None, writing: Writing 
     file
         The document.
     account
-        The token account that pays.
+        The token account that pays; without it the client's oldest.
     title
         What it is called; the name of the file where it is not said.
     """
+    from felix.application.records import NoTokenAccount
     from felix.domain.context.document import AddDocument
+    from felix.projections import balances
 
     writing = writing or Writing()
     kind = _KINDS.get(file.suffix.lower())
@@ -49,8 +51,11 @@ def add(file: Path, *, account: str, title: str | None = None, writing: Writing 
         raise UsageError(f"{file} can't be read: {error.strerror}.") from None
     with open_session() as session:
         place = session.tenant(writing.tenant)
+        paying = session.account_id(place, account) if account else session.ask(place, balances.paying_account)
+        if paying is None:
+            raise NoTokenAccount()
         prepared = _prepare(session, place, kind, content)
-        command = AddDocument(title=title or file.name, kind=kind, account_id=account, content=prepared)
+        command = AddDocument(title=title or file.name, kind=kind, account_id=paying, content=prepared)
         session.perform(place, command, writing)
 
 
@@ -85,7 +90,7 @@ def list_documents(*, reading: Reading | None = None) -> None:
         "indexed_at": "indexed",
         "why_not": "could not be read",
     }
-    print_table(rows, headings, empty="There are no documents. Add one: felix documents add FILE --account ACCOUNT")
+    print_table(rows, headings, empty="There are no documents. Add one: felix documents add FILE")
 
 
 @app.command

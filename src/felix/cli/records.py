@@ -2,101 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from felix.cli.errors import UsageError
 from felix.cli.options import Reading, Writing
 from felix.cli.output import print_facts, print_json, print_table
-from felix.cli.session import Session, open_session
+from felix.cli.record_drawer import Drawer, Environment
+from felix.cli.session import open_session
 
 if TYPE_CHECKING:
-    from felix.application.records import Sealing
-    from felix.domain.apps.entities import Field
-    from felix.domain.apps.shapes import CompiledApp, Shape
-    from felix.eventstore.tenants import TenantPlace
+    from felix.domain.records.messages import RecordCommand
     from felix.projections.tenant_tx import TenantTx
 
 app = App(name="records", help="List, show, add and change what clients keep in their apps.")
-
-Environment = Literal["production", "sandbox"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawer:
-    """An entity of an app that runs for a client."""
-
-    session: Session
-    client: TenantPlace
-    name: str
-    environment: Environment
-    app: CompiledApp
-    shape: Shape
-
-    @classmethod
-    def open(cls, session: Session, tenant: str | None, name: str, entity: str, environment: Environment) -> _Drawer:
-        from felix import bootstrap
-        from felix.application.records import no_app, shape_of
-        from felix.projections import records
-
-        client = session.tenant(tenant)
-        pointer = session.ask(client, lambda tx: records.pointer(tx, name, environment))
-        if pointer is None:
-            raise no_app(name)
-        compiled = bootstrap.open_releases(session.settings).app(pointer.stable)
-        return cls(session, client, name, environment, compiled, shape_of(compiled, entity))
-
-    def sealing(self) -> Sealing:
-        """How what is personal is put apart."""
-        from felix import bootstrap
-        from felix.application.records import Sealing
-
-        settings = self.session.settings
-        return Sealing(lambda: bootstrap.root_keys(settings), bootstrap.open_vault(settings))
-
-    def values(self, given: Sequence[str]) -> dict[str, Any]:
-        """``title=Bread value=12500``, each read as its field is typed; nothing behind the sign is no value."""
-        found = {}
-        for each in given:
-            name, sign, text = each.partition("=")
-            if not sign:
-                raise UsageError(f"{each} is not FIELD=VALUE.")
-            found[name] = _read(name, text, self.shape.shown.get(name))
-        return found
-
-    def fields(self, account: str | None) -> dict[str, Any]:
-        """Where a command is at home, and who pays."""
-        from felix.projections import balances
-
-        named = self.session.account_id(self.client, account) if account else None
-        return {
-            "app": self.name,
-            "environment": self.environment,
-            "entity": self.shape.name,
-            "account_id": named or self.session.ask(self.client, balances.paying_account),
-        }
-
-    async def shown(self, tx: TenantTx, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Rows as people see them."""
-        from felix import bootstrap
-        from felix.projections import record_rows
-
-        return await record_rows.shown(tx, rows, self.app, self.shape, bootstrap.open_vault(self.session.settings))
-
-
-def _read(name: str, text: str, field: Field | None) -> Any:
-    if not text:
-        return None
-    if field is None or field.type not in ("integer", "decimal", "money", "boolean", "choices"):
-        return text
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise UsageError(f'{name} takes JSON such as 12500, true or ["a"], and {text} is none.') from None
 
 
 @app.command(name="list")
@@ -134,7 +53,7 @@ def list_records(
 
     reading = reading or Reading()
     with open_session() as session:
-        drawer = _Drawer.open(session, reading.tenant, app, entity, environment)
+        drawer = Drawer.open(session, reading.tenant, app, entity, environment)
         shape = drawer.shape
         searched = [name for name, field in shape.shown.items() if field.type in SEARCHED and not field.personal]
         condition = read_condition(where, shape) if where else None
@@ -188,7 +107,7 @@ def show(
 
     reading = reading or Reading()
     with open_session() as session:
-        drawer = _Drawer.open(session, reading.tenant, app, entity, environment)
+        drawer = Drawer.open(session, reading.tenant, app, entity, environment)
 
         async def ask(tx: TenantTx) -> list[dict[str, Any]]:
             row = await records.record(tx, Place(app, environment, entity), record)
@@ -233,7 +152,7 @@ def add(
 
     writing = writing or Writing()
     with open_session() as session:
-        drawer = _Drawer.open(session, writing.tenant, app, entity, environment)
+        drawer = Drawer.open(session, writing.tenant, app, entity, environment)
         given, fields = drawer.values(values), drawer.fields(account)
         command, enclosed = creating(drawer.sealing(), drawer.client.tenant_id, drawer.app, fields, given)
         session.perform(drawer.client, command, writing, enclosed=enclosed)
@@ -273,8 +192,128 @@ def change(
 
     writing = writing or Writing()
     with open_session() as session:
-        drawer = _Drawer.open(session, writing.tenant, app, entity, environment)
+        drawer = Drawer.open(session, writing.tenant, app, entity, environment)
         fields = drawer.fields(account) | {"record_id": record, "expected_version": expected_version}
         given = drawer.values(values)
         command, enclosed = changing(drawer.sealing(), drawer.client.tenant_id, drawer.app, fields, given)
         session.perform(drawer.client, command, writing, enclosed=enclosed)
+
+
+@app.command
+def step(
+    app: str,
+    entity: str,
+    record: str,
+    action: str,
+    *,
+    expected_version: Annotated[int | None, Parameter(show_default=False)] = None,
+    account: str | None = None,
+    environment: Environment = "production",
+    writing: Writing | None = None,
+) -> None:
+    """Take a record a step further in its workflow: felix records step bakery deal rec_… win
+
+    Parameters
+    ----------
+    app
+        The app, as felix apps list names it.
+    entity
+        What is kept, such as deal.
+    record
+        Its id, as felix records list shows it.
+    action
+        The step, as the app's workflow names it.
+    expected_version
+        The version that you have seen: nothing happens if it is another by now.
+    account
+        The token account that pays; without it the client's oldest.
+    environment
+        Where the app runs.
+    """
+    from felix.domain.records.messages import TakeStep
+
+    said = {"record_id": record, "action": action, "expected_version": expected_version}
+    _perform(TakeStep, app, entity, said, account, environment, writing)
+
+
+@app.command
+def remove(
+    app: str,
+    entity: str,
+    record: str,
+    *,
+    expected_version: Annotated[int | None, Parameter(show_default=False)] = None,
+    account: str | None = None,
+    environment: Environment = "production",
+    writing: Writing | None = None,
+) -> None:
+    """Remove a record. It can be restored.
+
+    Parameters
+    ----------
+    app
+        The app, as felix apps list names it.
+    entity
+        What is kept, such as deal.
+    record
+        Its id, as felix records list shows it.
+    expected_version
+        The version that you have seen: nothing happens if it is another by now.
+    account
+        The token account that pays; without it the client's oldest.
+    environment
+        Where the app runs.
+    """
+    from felix.domain.records.messages import RemoveRecord
+
+    said = {"record_id": record, "expected_version": expected_version}
+    _perform(RemoveRecord, app, entity, said, account, environment, writing)
+
+
+@app.command
+def restore(
+    app: str,
+    entity: str,
+    record: str,
+    *,
+    account: str | None = None,
+    environment: Environment = "production",
+    writing: Writing | None = None,
+) -> None:
+    """Bring a removed record back as it was.
+
+    Parameters
+    ----------
+    app
+        The app, as felix apps list names it.
+    entity
+        What is kept, such as deal.
+    record
+        Its id, as felix records remove was given it.
+    account
+        The token account that pays; without it the client's oldest.
+    environment
+        Where the app runs.
+    """
+    from felix.domain.records.messages import RestoreRecord
+
+    _perform(RestoreRecord, app, entity, {"record_id": record}, account, environment, writing)
+
+
+def _perform(
+    command: type[RecordCommand],
+    app: str,
+    entity: str,
+    said: dict[str, Any],
+    account: str | None,
+    environment: Environment,
+    writing: Writing | None,
+) -> None:
+    """Perform a command that brings no values."""
+    from felix.application.records import about
+
+    writing = writing or Writing()
+    with open_session() as session:
+        drawer = Drawer.open(session, writing.tenant, app, entity, environment)
+        fields = drawer.fields(account) | said | {"release": drawer.app.release}
+        session.perform(drawer.client, command.model_validate(fields), writing, enclosed=about(drawer.app))

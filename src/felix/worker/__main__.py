@@ -56,7 +56,7 @@ def _work(settings: Settings, stopping: Event) -> int:
     if listener is not None:
         listener.start()
     jobs.start()
-    # What is there now stays: looking through all of it again and again would hold up everything for a tenth of a second.
+    # What is there now stays: looking through it all again and again would hold up everything for a tenth of a second.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     log.info("the worker runs", extra={"partitions": settings.partitions})

@@ -111,7 +111,7 @@ def request_change(command: RequestChange, unit: UnitOfWork) -> dict[str, Any]:
     unit.get(TokenAccount, command.account_id)
     if command.retry_of is not None:
         unit.get(Change, command.retry_of)
-    low, high = quotes(unit, command.kind, command.model)
+    low, high = quotes(unit, command)
     change = Change.request(unit.context, command, environment)
     unit.add(change)
     change.quote(low, high, command.ceiling_mtok)

@@ -8,7 +8,7 @@ from felix.application.ledger import DEFAULT_RATE_CARD
 from felix.application.unit_of_work import UnitOfWork
 from felix.domain.changes import bills
 from felix.domain.changes.bills import Bill
-from felix.domain.changes.messages import Line
+from felix.domain.changes.messages import Line, RequestChange
 from felix.domain.metering.catalogue import own_price
 from felix.domain.metering.rate_card import RateCard, UnknownPrice
 
@@ -43,12 +43,27 @@ def bill(unit: UnitOfWork, lines: Sequence[Line]) -> Bill:
     return Bill(priced, "+".join(sorted(set(cards))))
 
 
-def quotes(unit: UnitOfWork, kind: str, model: str | None) -> tuple[Bill, Bill]:
-    """What a change will probably cost, and what it costs at the most. Raises ``UnknownPrice``."""
-    return tuple(  # type: ignore[return-value]
-        bill(unit, _expected(kind, model, quantities, tokens))
-        for quantities, tokens in ((_LIKELY, _LIKELY_TOKENS), (_MOST, _MOST_TOKENS))
-    )
+def quotes(unit: UnitOfWork, asked: RequestChange) -> tuple[Bill, Bill]:
+    """What a change will probably cost, and what it costs at the most.
+
+    The grammar alone makes the low end, unless a model is to plan whatever happens; the high end has the model. Raises
+    ``UnknownPrice`` about a model that was named. One that nobody named is not asked where it has no price.
+    """
+    model = asked.model or _default(unit, asked)
+    likely = model if asked.planner == "llm" else None
+    low = bill(unit, _expected(asked.kind, likely, _LIKELY, _LIKELY_TOKENS))
+    return low, bill(unit, _expected(asked.kind, model, _MOST, _MOST_TOKENS))
+
+
+def _default(unit: UnitOfWork, asked: RequestChange) -> str | None:
+    """The model that is asked though nobody named one, if it has a price."""
+    if asked.default_model is None or asked.kind == "operations" or asked.planner == "grammar":
+        return None
+    try:
+        bill(unit, _reading(asked.default_model, _MOST_TOKENS))
+    except UnknownPrice:
+        return None
+    return asked.default_model
 
 
 def _expected(kind: str, model: str | None, quantities: dict[str, int], tokens: tuple[int, int]) -> list[Line]:
@@ -58,7 +73,10 @@ def _expected(kind: str, model: str | None, quantities: dict[str, int], tokens: 
         for meter, quantity in quantities.items()
         if meter not in unplanned
     ]
-    if model is not None:
-        for meter, quantity in zip(("llm.input_tokens", "llm.output_tokens"), tokens, strict=True):
-            lines.append(Line(meter=meter, quantity=quantity, model=model))
-    return lines
+    return lines if model is None else [*lines, *_reading(model, tokens)]
+
+
+def _reading(model: str, tokens: tuple[int, int]) -> list[Line]:
+    """What a model reads and answers."""
+    meters = ("llm.input_tokens", "llm.output_tokens")
+    return [Line(meter=meter, quantity=each, model=model) for meter, each in zip(meters, tokens, strict=True)]

@@ -187,6 +187,8 @@ class RequestChange(Command):
     #: The planner that the client chose; without one the first that understands the prompt.
     planner: Name | None = None
     model: Name | None = None
+    #: What is asked where no model is named, as it was set when the door quoted it.
+    default_model: Name | None = None
     ceiling_mtok: Amount | None = None
     retry_of: ChangeId | None = None
 
@@ -197,8 +199,9 @@ class RequestChange(Command):
         return self
 
     def fingerprint_fields(self) -> dict[str, Any]:
-        """Without the commitment, which is salted anew whenever the same is asked again."""
-        return {name: value for name, value in super().fingerprint_fields().items() if name != "prompt_commitment"}
+        """Without the commitment, which is salted anew whenever the same is asked again, and what nobody asked for."""
+        asked = super().fingerprint_fields()
+        return {name: value for name, value in asked.items() if name not in ("prompt_commitment", "default_model")}
 
 
 class OfChange(Command):

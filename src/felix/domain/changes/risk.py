@@ -8,6 +8,8 @@ from typing import Literal
 Risk = Literal["low", "medium", "high", "destructive"]
 #: From what changes only how things look to what can't be brought back by a rollback.
 RISKS: tuple[Risk, ...] = ("low", "medium", "high", "destructive")
+#: What somebody agrees to only after they have proved anew who they are.
+SERIOUS: frozenset[Risk] = frozenset({"high", "destructive"})
 
 
 def highest(risks: Iterable[Risk]) -> Risk:
