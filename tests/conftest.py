@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from itertools import count
 
@@ -18,6 +19,10 @@ settings.load_profile(os.environ.get("FELIX_TEST_PROFILE", "quick"))
 
 PARTITIONS = 4
 _numbers = count(1)
+
+# A shell lets what it runs in the background ignore Ctrl-C, and so would everything that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
