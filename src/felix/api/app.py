@@ -95,18 +95,19 @@ class Door:
 
     def __init__(self, app: ASGIApp, routes: Iterable[BaseRoute]) -> None:
         self.app = app
-        self._endpoints: dict[tuple[str, int], list[tuple[list[str], str, Endpoint]]] = {}
+        self._endpoints: dict[tuple[str, int, str], list[tuple[list[str], str, Endpoint]]] = {}
         for route in routes:
             # A parameter that may hold slashes can't be told by parts.
             if isinstance(route, APIRoute) and ":path}" not in route.path:
                 parts = route.path.split("/")
                 for method in route.methods or ():
-                    self._endpoints.setdefault((method, len(parts)), []).append((parts, route.path, route.endpoint))
+                    drawer = self._endpoints.setdefault((method, len(parts), _noun(parts)), [])
+                    drawer.append((parts, route.path, route.endpoint))
 
     def find(self, method: str, path: str) -> tuple[str, Endpoint, dict[str, str]] | None:
         """The route of a path, its endpoint and the values of its parameters."""
         given = path.split("/")
-        for parts, route, endpoint in self._endpoints.get((method, len(given)), ()):
+        for parts, route, endpoint in self._endpoints.get((method, len(given), _noun(given)), ()):
             values = {}
             for part, value in zip(parts, given, strict=True):
                 if part == value:
@@ -148,6 +149,11 @@ class Door:
         _, endpoint, scope["path_params"] = found
         response = await endpoint(Request(scope, receive))
         await response(scope, receive, send_signed)
+
+
+def _noun(parts: list[str]) -> str:
+    """What a path is about, behind its version: never a parameter, so the routes of one noun are all that can match."""
+    return parts[2] if len(parts) > 2 else ""
 
 
 class Application(FastAPI):
