@@ -69,6 +69,33 @@ def test_a_writer_that_freezes_with_the_head_in_its_hands_loses_it_after_two_sec
     office.assert_log_is_whole()
 
 
+def test_a_writer_that_freezes_in_the_middle_of_a_copy_is_ended_by_who_waits_for_the_head(
+    office: Office, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TRANSACTION_TIMEOUT_MS", 500)
+    with connect(bootstrap.Endpoints(office.database, None, None).writer_url) as frozen:
+        frozen.execute("begin")
+        frozen.execute("select position from felix.partitions where partition = 0 for no key update")
+        frozen.pgconn.exec_(b"copy felix.events from stdin")
+        time.sleep(1.0)
+        # The control: Postgres itself has not noticed.
+        assert sessions_in_copy(office.database) == 1
+        with open_office(office.database) as hurried:
+            hurried.done(debit(account))
+        assert sessions_in_copy(office.database) == 0
+        frozen.close()
+    office.assert_log_is_whole()
+
+
+def sessions_in_copy(database: str) -> int:
+    with connect(database) as administrator:
+        (found,) = administrator.execute(
+            "select count(*) from pg_stat_activity where datname = current_database() and state = 'active'"
+            " and query like 'copy felix.events%'"
+        ).fetchone() or (0,)
+    return int(found)
+
+
 def test_without_the_timeout_the_same_holder_would_keep_everybody_waiting(office: Office, account: str) -> None:
     """The positive control: nothing but the timeout of the writer's connections frees the head."""
     with holding_the_head(office.database) as holder:

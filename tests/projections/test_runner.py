@@ -14,7 +14,7 @@ from felix.eventstore.mapper import RecordedEvent
 from felix.eventstore.reader import GapInLog, heads, read_partition, read_stream
 from felix.projections import base, partition_runner
 from felix.projections.balances import Balances
-from felix.projections.base import EVERY_EVENT, Projection, connect_projector
+from felix.projections.base import EVERY_EVENT, PATIENT, Projection, connect_projector
 from felix.projections.partition_runner import Cursor, Fenced, PartitionRunner
 from felix.projections.registry import PROJECTIONS, install
 from felix.projections.usage import Usage
@@ -282,6 +282,35 @@ def test_an_owner_that_is_frozen_loses_its_projections(
             eventually(lambda: all(lag.owned for lag in runner.lag().values()), runner)
         with pytest.raises(psycopg.Error, match="timeout"):
             frozen.execute("select 1")
+
+
+def test_an_owner_that_is_frozen_in_the_middle_of_a_copy_loses_its_projections(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "FROZEN_AFTER_S", 0.2)
+    monkeypatch.setattr(base, "TRANSACTION_TIMEOUT_S", 0.5)
+    with connect_projector(house.projector_url) as frozen, connect_projector(house.projector_url, patient=True) as slow:
+        for projection in PROJECTIONS:
+            key = partition_runner._lock_key(projection.name, PARTITION)
+            assert frozen.execute("select pg_try_advisory_lock(%s)", (key,)).fetchone() == (True,)
+        for connection in (frozen, slow):
+            connection.execute("begin")
+            connection.pgconn.exec_(b"copy read.token_transactions from stdin")
+        house.open_account(house.onboard())
+        with house.running() as runner:
+            eventually(lambda: house.cursor() == house.head(), runner)
+            eventually(lambda: all(lag.owned for lag in runner.lag().values()), runner)
+        assert in_copy(house.url) == [PATIENT]
+        frozen.close()
+        slow.close()
+
+
+def in_copy(url: str) -> list[str]:
+    with psycopg.connect(url) as connection:
+        found = connection.execute(
+            "select application_name from pg_stat_activity where datname = current_database() and query like 'copy %'"
+        )
+        return [name for (name,) in found]
 
 
 def test_an_owner_with_nothing_to_do_keeps_its_projections(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

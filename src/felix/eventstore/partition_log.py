@@ -19,8 +19,9 @@ from psycopg import pq
 
 from felix.domain.base import FelixAggregate, FelixEvent
 from felix.domain.errors import Corrupt, Unavailable, VersionConflict
-from felix.eventstore import rows
+from felix.eventstore import connections, rows
 from felix.eventstore.aggregates import replay
+from felix.eventstore.frozen import end_frozen
 from felix.eventstore.mapper import decode_state, domain_event
 from felix.eventstore.pipeline import Pipeline, Statement
 from felix.eventstore.side_statements import SideStatement
@@ -282,7 +283,14 @@ class PartitionLog:
 
     def _ready(self) -> Pipeline:
         if self._pipeline is None or self._pipeline.connection.closed:
-            self._pipeline = Pipeline(self._connect())
+            connection = self._connect()
+            try:
+                # The connection before may have waited for a head in vain.
+                end_frozen(connection, connections.TRANSACTION_TIMEOUT_MS / 1000)
+            except psycopg.Error:
+                connection.close()
+                raise
+            self._pipeline = Pipeline(connection)
         return self._pipeline
 
     def _unavailable(self, error: psycopg.Error) -> Unavailable:

@@ -25,8 +25,11 @@ EVERY_EVENT = "*"
 #: A runner that has said nothing for so long is frozen: its partition goes to another process. The kernel of a stopped
 #: process goes on answering, so no timeout of the network ends its session; Postgres has to.
 FROZEN_AFTER_S = 10.0
-#: A transaction that lasts for so long, be it frozen in the middle of a COPY, is given up: a batch is milliseconds.
+#: A transaction that lasts for so long is given up: a batch is milliseconds. Where a client is frozen in the middle of
+#: a COPY it is the others that notice (:mod:`felix.eventstore.frozen`).
 TRANSACTION_TIMEOUT_S = 30.0
+#: The name of sessions that may take their time.
+PATIENT = "felix_rebuild"
 
 
 class Projection(ABC):
@@ -138,7 +141,9 @@ def connect_projector(url: str, *, schema: str = "read", patient: bool = False) 
         connection.adapters.register_dumper(int, dumper)
     connection.execute("set synchronous_commit = off")
     connection.execute("select set_config('search_path', %s, false)", (schema,))
-    if not patient:
+    if patient:
+        connection.execute(b"select set_config('application_name', %s, false)", (PATIENT,))
+    else:
         for setting, timeout_s in (
             ("idle_session_timeout", FROZEN_AFTER_S),
             ("idle_in_transaction_session_timeout", FROZEN_AFTER_S),

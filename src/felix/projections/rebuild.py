@@ -52,7 +52,7 @@ _POISONED = "select tenant_id, position, type, error, message from {} where proj
 _RUNNING = (
     "select l.virtualtransaction from pg_locks l join pg_stat_activity a using (pid)"
     " where l.locktype = 'virtualxid' and a.datname = current_database() and a.pid <> pg_backend_pid()"
-    " and a.application_name not in ('felix_projector', 'felix_writer')"
+    " and a.application_name not in ('felix_projector', 'felix_rebuild', 'felix_writer')"
 )
 _STATE = (
     "update felix.rebuilds set state = %s, detail = %s, differences = %s::jsonb,"

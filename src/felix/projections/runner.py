@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import psycopg
 
+from felix.eventstore.frozen import end_frozen
+from felix.projections import base
 from felix.projections.base import Projection, ProjectorConnection, connect_projector
 from felix.projections.feeds import FEEDS, FeedName
 from felix.projections.partition_runner import BATCH_FAR_BEHIND, MAX_BACKOFF_S, PartitionRunner
@@ -114,8 +116,11 @@ class ProjectionRunner:
         while not self._stopping.is_set():
             try:
                 with self._connect() as connection:
-                    failures = 0
+                    failures, look_at = 0, 0.0
                     while not self._stopping.wait(self._poll_s):
+                        if (now := time.monotonic()) >= look_at:
+                            look_at = now + base.FROZEN_AFTER_S
+                            end_frozen(connection, base.TRANSACTION_TIMEOUT_S)
                         for feed in self._feeds:
                             for partition, position in feed.heads(connection).items():
                                 self.wake(partition, position, feed.name)
