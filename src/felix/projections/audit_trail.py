@@ -9,14 +9,15 @@ from __future__ import annotations
 import struct
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
+import orjson
 import psycopg
 
 from felix.eventstore.mapper import RecordedCommand
 from felix.eventstore.rows import COPY_HEADER, COPY_TRAILER, micros, text
-from felix.projections.base import Projection
+from felix.projections.base import Projection, are_sent_together
 from felix.projections.packing import NULL, nullable_text
 from felix.projections.tenant_tx import Row, TenantTx
 
@@ -31,6 +32,21 @@ _LAST = """
     select t.tenant_id, coalesce(a.sequence, 0) from unnest(%b::uuid[]) as t (tenant_id) left join lateral (
       select sequence from audit_trail where partition = %s and tenant_id = t.tenant_id order by sequence desc limit 1
     ) a on true
+"""
+#: The same rows as JSON; ``sequence`` is what it is without those that were there before.
+_ADD = """
+    insert into audit_trail (partition, sequence, tenant_id, recorded_at, accepted, first_tenant_sequence,
+      last_tenant_sequence, correlation_id, causation_id, command_key, type, actor, on_behalf_of, reason, code, detail)
+    select %s, n.sequence + coalesce(l.sequence, 0), n.tenant_id, n.recorded_at, n.accepted, n.first_tenant_sequence,
+      n.last_tenant_sequence, n.correlation_id, n.causation_id, n.command_key, n.type, n.actor, n.on_behalf_of,
+      n.reason, n.code, n.detail
+    from json_to_recordset(%s::json) as n (sequence bigint, tenant_id uuid, recorded_at timestamptz, accepted boolean,
+      first_tenant_sequence bigint, last_tenant_sequence bigint, correlation_id uuid, causation_id uuid,
+      command_key text, type text, actor text, on_behalf_of text, reason text, code text, detail text)
+    left join lateral (
+      select sequence from audit_trail a where a.partition = %s and a.tenant_id = n.tenant_id
+      order by a.sequence desc limit 1
+    ) l on true
 """
 _head = struct.Struct(">hiiiqi16siqi?").pack
 _bigint = struct.Struct(">iq").pack
@@ -79,38 +95,75 @@ class AuditTrail(Projection):
     """
 
     def fold(self, events: Sequence[RecordedCommand], connection: psycopg.Connection[Any]) -> None:
-        tenants = list({command.tenant_id for command in events})
-        last = dict(connection.execute(_LAST, (tenants, events[0].partition), prepare=True).fetchall())
-        rows = [COPY_HEADER]
+        partition = events[0].partition
+        at_once = are_sent_together(connection)
+        last: dict[UUID, int] = {}
+        if not at_once:
+            tenants = list({command.tenant_id for command in events})
+            last.update(connection.execute(_LAST, (tenants, partition), prepare=True).fetchall())
+        rows = []
         for command in events:
-            last[command.tenant_id] = sequence = last[command.tenant_id] + 1
+            last[command.tenant_id] = sequence = last.get(command.tenant_id, 0) + 1
             rows.append(_row(command, sequence))
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(b"".join((*rows, COPY_TRAILER)))
+        if at_once:
+            told = orjson.dumps([row._asdict() for row in rows]).decode()
+            connection.execute(_ADD, (partition, told, partition), prepare=True)
+        else:
+            packed = [_packed(partition, row) for row in rows]
+            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                copy.write(b"".join((COPY_HEADER, *packed, COPY_TRAILER)))
 
 
 PROJECTION = AuditTrail()
 
 
-def _row(command: RecordedCommand, sequence: int) -> bytes:
+class _Row(NamedTuple):
+    """A row without its partition."""
+
+    sequence: int
+    tenant_id: UUID
+    recorded_at: datetime
+    accepted: bool
+    first_tenant_sequence: int | None
+    last_tenant_sequence: int | None
+    correlation_id: str | None
+    causation_id: str | None
+    command_key: str
+    type: str
+    actor: str
+    on_behalf_of: str | None
+    reason: str | None
+    code: str | None
+    detail: str | None
+
+
+def _row(command: RecordedCommand, sequence: int) -> _Row:
     known = command.metadata
+    return _Row(
+        sequence, command.tenant_id, command.recorded_at, command.accepted, command.first_tenant_sequence,
+        command.last_tenant_sequence, known.get("correlation_id"), known.get("causation_id"), command.command_key,
+        command.type, command.actor, known.get("on_behalf_of"), command.reason, command.code, command.refusal,
+    )  # fmt: skip
+
+
+def _packed(partition: int, row: _Row) -> bytes:
     return b"".join(
         (
             _head(
-                16, 4, command.partition, 8, sequence, 16, command.tenant_id.bytes,
-                8, micros(command.recorded_at), 1, command.accepted,
+                16, 4, partition, 8, row.sequence, 16, row.tenant_id.bytes, 8, micros(row.recorded_at),
+                1, row.accepted,
             ),
-            _number(command.first_tenant_sequence),
-            _number(command.last_tenant_sequence),
-            _id(known.get("correlation_id")),
-            _id(known.get("causation_id")),
-            text(command.command_key.encode()),
-            text(command.type.encode()),
-            text(command.actor.encode()),
-            nullable_text(known.get("on_behalf_of")),
-            nullable_text(command.reason),
-            nullable_text(command.code),
-            nullable_text(command.refusal),
+            _number(row.first_tenant_sequence),
+            _number(row.last_tenant_sequence),
+            _id(row.correlation_id),
+            _id(row.causation_id),
+            text(row.command_key.encode()),
+            text(row.type.encode()),
+            text(row.actor.encode()),
+            nullable_text(row.on_behalf_of),
+            nullable_text(row.reason),
+            nullable_text(row.code),
+            nullable_text(row.detail),
         )
     )  # fmt: skip
 

@@ -47,18 +47,19 @@ _MOVES = {
 }
 _SENT, _RECEIVED = _AT["sent_mtok"], _AT["received_mtok"]
 _FIGURES = ", ".join(FIGURES)
-_LAST = f"""
-    select a.tenant_id, a.account_id, s.day, s.events, {_FIGURES}
-    from unnest(%b::uuid[], %b::text[]) as a (tenant_id, account_id) cross join lateral (
-      select * from balance_snapshots s
-      where s.partition = %s and s.tenant_id = a.tenant_id and s.account_id = a.account_id
-      order by s.day desc limit 1
-    ) s
-"""  # noqa: S608 constants
+#: A batch says how often something happened on a day and what has moved since the batch before; the account's last day
+#: so far says where that begins.
 _PUT = f"""
     insert into balance_snapshots as s (partition, tenant_id, account_id, day, events, last_tenant_sequence, {_FIGURES})
-    select %s, * from unnest(%b::uuid[], %b::text[], %b::date[], %b::bigint[], %b::bigint[]
-      {", %b::bigint[]" * len(FIGURES)})
+    select %s, n.tenant_id, n.account_id, n.day, n.events + case when l.day = n.day then l.events else 0 end,
+      n.last_tenant_sequence, {", ".join(f"n.{name} + coalesce(l.{name}, 0)" for name in FIGURES)}
+    from unnest(%b::uuid[], %b::text[], %b::date[], %b::bigint[], %b::bigint[]{", %b::bigint[]" * len(FIGURES)})
+      as n (tenant_id, account_id, day, events, last_tenant_sequence, {_FIGURES})
+    left join lateral (
+      select * from balance_snapshots s
+      where s.partition = %s and s.tenant_id = n.tenant_id and s.account_id = n.account_id
+      order by s.day desc limit 1
+    ) l on true
     on conflict on constraint balance_snapshots_pkey do update set events = excluded.events,
       last_tenant_sequence = excluded.last_tenant_sequence, {", ".join(f"{name} = excluded.{name}" for name in FIGURES)}
 """  # noqa: S608 constants
@@ -98,34 +99,19 @@ class BalanceSnapshots(Projection):
 
     def fold(self, events: Sequence[RecordedEvent], connection: psycopg.Connection[Any]) -> None:
         partition = events[0].partition
-        current = _last(connection, partition, events)
-        closed: dict[tuple[UUID, str, str], tuple[int, ...]] = {}
+        moved: dict[tuple[UUID, str], list[int]] = {}
+        days: dict[tuple[UUID, str, str], tuple[int, ...]] = {}
         for event in events:
-            key = (event.tenant_id, event.local_id)
-            day = event.recorded_at.isoformat()[:10]
-            known, count, figures = current.get(key) or ("", 0, [0] * len(FIGURES))
-            count = count + 1 if known == day else 1
+            account, day = (event.tenant_id, event.local_id), event.recorded_at.isoformat()[:10]
+            figures = moved.setdefault(account, [0] * len(FIGURES))
             _move(figures, event)
-            current[key] = (day, count, figures)
-            closed[*key, day] = (count, event.tenant_sequence, *figures)
-        columns = [list(column) for column in zip(*((*key, *row) for key, row in closed.items()), strict=True)]
-        connection.execute(_PUT.encode(), (partition, *columns), prepare=True)
+            known = days.get((*account, day), (0,))[0]
+            days[*account, day] = (known + 1, event.tenant_sequence, *figures)
+        columns = [list(column) for column in zip(*((*key, *row) for key, row in days.items()), strict=True)]
+        connection.execute(_PUT.encode(), (partition, *columns, partition), prepare=True)
 
 
 PROJECTION = BalanceSnapshots()
-
-
-def _last(
-    connection: psycopg.Connection[Any], partition: int, events: Sequence[RecordedEvent]
-) -> dict[tuple[UUID, str], tuple[str, int, list[int]]]:
-    """Day, number of events and figures of the last day of every account of a batch."""
-    keys = {(event.tenant_id, event.local_id) for event in events}
-    columns = [list(column) for column in zip(*keys, strict=True)]
-    found = connection.execute(_LAST.encode(), (*columns, partition), prepare=True)
-    return {
-        (tenant_id, account_id): (day.isoformat(), count, figures)
-        for tenant_id, account_id, day, count, *figures in found
-    }
 
 
 def _move(figures: list[int], event: RecordedEvent) -> None:

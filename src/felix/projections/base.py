@@ -19,6 +19,7 @@ from psycopg.types.numeric import Int8BinaryDumper, Int8Dumper
 from felix.domain.errors import Corrupt
 from felix.eventstore.mapper import event_class_of
 from felix.projections.feeds import FEEDS, Feed, FeedName
+from felix.projections.packing import ColumnDumper
 
 #: In ``reads``: every event, of every noun, also of those that come later.
 EVERY_EVENT = "*"
@@ -41,8 +42,9 @@ class Projection(ABC):
     ``ignores`` names those of the same nouns that it can do without, so that a new event can't be forgotten.
     What a fold raises about an event stops that event's tenant in this projection, and nobody else.
     ``tables`` and ``ddl`` name tables without a schema: that is the search path's, so that a rebuild can fold into
-    another one. Each has ``partition`` and ``tenant_id``, and keys that begin with ``partition``. A fold that
-    ``copies`` uses COPY; the statements of all others are sent without waiting for the answer of each.
+    another one. Each has ``partition`` and ``tenant_id``, and keys that begin with ``partition``. Statements of a fold
+    are sent without waiting for the answer of each; only one that ``copies`` uses COPY, and not where the statements
+    :func:`are_sent_together`.
     """
 
     name: ClassVar[str]
@@ -91,42 +93,83 @@ class Projection(ABC):
         return frozenset(name.partition(".")[0] for name in self.reads)
 
 
+#: A statement whose answer has not been looked at, the rows that it has to change, and what it is if it does not.
+Owed = tuple[psycopg.Cursor[Any], int, type[Corrupt]]
+
+
 class ProjectorConnection(psycopg.Connection[Any]):
-    """A connection for folds."""
+    """A connection for folds.
+
+    On a busy machine a fold waits longer for its turn after each statement than for the statement itself. So as many as
+    can be are sent together, and their answers looked at when all are there.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.owed: list[tuple[psycopg.Cursor[Any], int]] = []
+        self.owed: list[Owed] = []
 
     @contextmanager
     def without_waiting(self) -> Iterator[None]:
-        """Send the statements in here together, and look at their answers at the end, or where one is fetched.
-
-        On a busy machine a fold waits longer for its turn after each statement than for the statement itself.
-        """
+        """Send the statements in here together, and look at their answers at the end, or where one is fetched."""
         try:
             with self.pipeline():
                 yield
-            for cursor, rows in self.owed:
-                _must_have_changed(cursor, rows)
+        except Exception as error:
+            # What has not done what it should comes first: what failed may have failed for that reason.
+            self._look_at_answers(error)
+            raise
+        else:
+            self._look_at_answers()
         finally:
             self.owed.clear()
 
+    @contextmanager
+    def transaction_without_waiting(self) -> Iterator[None]:
+        """A transaction whose statements are sent together with its beginning; it ends when all their answers are
+        what they should be, or is taken back."""
+        try:
+            with self.without_waiting():
+                self.execute(b"begin")
+                yield
+            self.execute(b"commit")
+        except BaseException:
+            if not self.closed:
+                self.rollback()
+            raise
 
-def change(connection: psycopg.Connection[Any], query: str, parameters: Sequence[Any], rows: int) -> None:
-    """Execute a statement that has to change so many rows. Raises ``Corrupt`` as soon as its answer is there."""
+    def _look_at_answers(self, because: BaseException | None = None) -> None:
+        for cursor, rows, error in self.owed:
+            if cursor.rowcount != -1 or because is None:
+                _must_have_changed(cursor, rows, error, because)
+
+
+def are_sent_together(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the answers of statements are not waited for: then there can be no COPY."""
+    return bool(connection.pgconn.pipeline_status)
+
+
+def change(
+    connection: psycopg.Connection[Any],
+    query: str,
+    parameters: Sequence[Any],
+    rows: int,
+    error: type[Corrupt] = Corrupt,
+) -> None:
+    """Execute a statement that has to change so many rows. Raises ``error`` as soon as its answer is there."""
     cursor = connection.execute(query.encode(), parameters, prepare=True)
-    if isinstance(connection, ProjectorConnection) and connection.pgconn.pipeline_status:
-        connection.owed.append((cursor, rows))
+    if isinstance(connection, ProjectorConnection) and are_sent_together(connection):
+        connection.owed.append((cursor, rows, error))
     else:
-        _must_have_changed(cursor, rows)
+        _must_have_changed(cursor, rows, error)
 
 
-def _must_have_changed(cursor: psycopg.Cursor[Any], rows: int) -> None:
+def _must_have_changed(
+    cursor: psycopg.Cursor[Any], rows: int, error: type[Corrupt], because: BaseException | None = None
+) -> None:
     if cursor.rowcount != rows:
-        raise Corrupt(
+        raise error(
             f"{rows} rows should have changed, and {cursor.rowcount} did.", expected=rows, changed=cursor.rowcount
-        )
+        ) from because
 
 
 def connect_projector(url: str, *, schema: str = "read", patient: bool = False) -> ProjectorConnection:
@@ -139,6 +182,7 @@ def connect_projector(url: str, *, schema: str = "read", patient: bool = False) 
     connection = ProjectorConnection.connect(url, autocommit=True)
     for dumper in (Int8BinaryDumper, Int8Dumper):
         connection.adapters.register_dumper(int, dumper)
+    connection.adapters.register_dumper(list, ColumnDumper)
     connection.execute("set synchronous_commit = off")
     connection.execute("select set_config('search_path', %s, false)", (schema,))
     if patient:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import UUID
@@ -20,7 +20,7 @@ import psycopg
 from felix.domain.errors import DEFECTS, Corrupt
 from felix.eventstore.reader import GapInLog
 from felix.projections import poison
-from felix.projections.base import Projection, ProjectorConnection
+from felix.projections.base import Projection, ProjectorConnection, change
 from felix.projections.feeds import FEEDS, Feed, FeedName
 from felix.projections.poison import FAILURES
 from felix.projections.table_sets import LIVE, TableSet
@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 #: A batch when nothing is in a hurry, and when far behind: a larger one has fewer transactions and more to lose.
 BATCH, BATCH_FAR_BEHIND = 500, 2_000
+#: A smaller batch is sent at once, a larger one has its rows copied: that takes turns, and less for each row.
+COPY_FROM_FACTS = 100
 #: Retries of a fold that failed, and of a connection that was lost, begin with one and end with the other.
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 30.0
 #: How often a runner asks for projections that another process owns.
@@ -56,7 +58,7 @@ _MOVE = (
 
 
 class Fenced(Corrupt):
-    """Another runner moved this cursor, or the tables were switched; what this one folded was taken back."""
+    """Another runner moved a cursor, or the tables were switched; what this one folded was taken back."""
 
 
 class StandsStill(Corrupt):
@@ -307,16 +309,22 @@ class PartitionRunner:
     def _fold_group(self, connection: ProjectorConnection, group: list[Cursor], facts: Sequence[Any]) -> None:
         """Fold into all of them in one transaction; if one fails, into each in its own, and then tenant by tenant."""
         at, to = group[0].position, facts[-1].position
+
+        def fold(cursors: Iterable[Cursor]) -> None:
+            for cursor in cursors:
+                poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
+
         try:
-            with connection.transaction():
-                self._move(connection, group, at, to)
-                for cursor in group:
-                    if cursor.projection.copies:
-                        poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
-                with connection.without_waiting():
-                    for cursor in group:
-                        if not cursor.projection.copies:
-                            poison.apply(cursor.projection, cursor.without_stopped(facts), connection)
+            if len(facts) < COPY_FROM_FACTS:
+                with connection.transaction_without_waiting():
+                    self._move(connection, group, at, to)
+                    fold(group)
+            else:
+                with connection.transaction():
+                    self._move(connection, group, at, to)
+                    fold(cursor for cursor in group if cursor.projection.copies)
+                    with connection.without_waiting():
+                        fold(cursor for cursor in group if not cursor.projection.copies)
         except Fenced as error:
             self._step_back(connection, group, error)
         except FAILURES as error:
@@ -432,10 +440,8 @@ class PartitionRunner:
         names = [cursor.projection.name for cursor in group]
         versions = [cursor.projection.version for cursor in group]
         generations = [cursor.generation for cursor in group]
-        query = _MOVE.format(self._tables.cursors).encode()
-        moved = connection.execute(query, (to, names, versions, generations, self.partition, at), prepare=True).rowcount
-        if moved != len(group):
-            raise Fenced(f"The cursors of {', '.join(names)} are no longer at {at}.", position=at)
+        query = _MOVE.format(self._tables.cursors)
+        change(connection, query, (to, names, versions, generations, self.partition, at), len(group), Fenced)
 
 
 def _lock_key(name: str, partition: int, tables: TableSet = LIVE) -> int:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
+import orjson
 import psycopg
 
 from felix.domain.errors import Corrupt
 from felix.domain.ledger.postings import EVENTS_WITHOUT_POSTINGS, TOKEN, TOKEN_EVENTS, postings_of
 from felix.eventstore.mapper import RecordedEvent
 from felix.eventstore.rows import COPY_HEADER, COPY_TRAILER, micros, text
-from felix.projections.base import Projection
+from felix.projections.base import Projection, are_sent_together
 from felix.projections.packing import bigint_array, nullable_text, text_array
 from felix.projections.tenant_tx import ReadTx, Row, TenantTx
 
@@ -50,6 +51,24 @@ _COPY = (
     b" balance_mtok, tenant_id, event_id, account_id, type, actor, command_key, reference, reason, ledger_accounts,"
     b" assets, amounts) from stdin (format binary)"
 )
+#: The same rows as JSON; ``balance_mtok`` is what it is without what was there before.
+_ADD = """
+    insert into token_transactions (partition, tenant_sequence, version, recorded_at, amount_mtok, available_mtok,
+      balance_mtok, tenant_id, event_id, account_id, type, actor, command_key, reference, reason, ledger_accounts,
+      assets, amounts)
+    select %s, n.tenant_sequence, n.version, n.recorded_at, n.amount_mtok, n.available_mtok,
+      n.balance_mtok + coalesce(l.balance_mtok, 0), n.tenant_id, n.event_id, n.account_id, n.type, n.actor,
+      n.command_key, n.reference, n.reason, n.ledger_accounts, n.assets, n.amounts
+    from json_to_recordset(%s::json) as n (tenant_sequence bigint, version bigint, recorded_at timestamptz,
+      amount_mtok bigint, available_mtok bigint, balance_mtok bigint, tenant_id uuid, event_id uuid, account_id text,
+      type text, actor text, command_key text, reference text, reason text, ledger_accounts text[], assets text[],
+      amounts bigint[])
+    left join lateral (
+      select balance_mtok from token_transactions t
+      where t.partition = %s and t.tenant_id = n.tenant_id and t.account_id = n.account_id
+      order by t.tenant_sequence desc limit 1
+    ) l on true
+"""
 _row_head = struct.Struct(">hiiiqiqiqiqiqiqi16si16s").pack
 
 
@@ -110,17 +129,19 @@ class TokenTransactions(Projection):
 
     def fold(self, events: Sequence[RecordedEvent], connection: psycopg.Connection[Any]) -> None:
         partition = events[0].partition
-        balances = _last_balances(connection, partition, events)
+        at_once = are_sent_together(connection)
+        balances = {} if at_once else _last_balances(connection, partition, events)
         sums: dict[tuple[UUID, str, str, str], int] = {}
-        rows = [COPY_HEADER]
-        for event in events:
-            packed = _row(event, balances, sums)
-            if packed is not None:
-                rows.append(packed)
-        if len(rows) == 1:
+        lines = [line for event in events if (line := _line(event, balances, sums)) is not None]
+        if not lines:
             return
-        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            copy.write(b"".join((*rows, COPY_TRAILER)))
+        if at_once:
+            rows = orjson.dumps([line._asdict() for line in lines])
+            connection.execute(_ADD, (partition, rows.decode(), partition), prepare=True)
+        else:
+            packed = [_packed(partition, line) for line in lines]
+            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                copy.write(b"".join((COPY_HEADER, *packed, COPY_TRAILER)))
         columns = [list(column) for column in zip(*sums, strict=True)]
         connection.execute(_ADD_SUMS, (*columns, list(sums.values()), partition, partition), prepare=True)
 
@@ -137,9 +158,31 @@ def _last_balances(
     return {(tenant_id, account_id): balance for tenant_id, account_id, balance in found}
 
 
-def _row(
+class _Line(NamedTuple):
+    """A row without its partition."""
+
+    tenant_sequence: int
+    version: int
+    recorded_at: datetime
+    amount_mtok: int
+    available_mtok: int
+    balance_mtok: int
+    tenant_id: UUID
+    event_id: UUID
+    account_id: str
+    type: str
+    actor: str
+    command_key: str
+    reference: str | None
+    reason: str | None
+    ledger_accounts: tuple[str, ...]
+    assets: tuple[str, ...]
+    amounts: tuple[int, ...]
+
+
+def _line(
     event: RecordedEvent, balances: dict[tuple[UUID, str], int], sums: dict[tuple[UUID, str, str, str], int]
-) -> bytes | None:
+) -> _Line | None:
     """The event's row, or nothing where it moves nothing; adds it to the sums. Raises ``Corrupt`` off balance."""
     payload = event.payload
     postings = postings_of(event.type, payload)
@@ -162,21 +205,30 @@ def _row(
         raise Corrupt("The postings of an event do not sum to zero.", position=event.position, sums=total)
     balances[tenant_id, account_id] = balance = balances.get((tenant_id, account_id), 0) + amount
     accounts, assets, amounts = zip(*postings, strict=True)
+    return _Line(
+        event.tenant_sequence, event.version, event.recorded_at, amount, available, balance, tenant_id, event.event_id,
+        account_id, event.type, event.actor, event.command_key, payload.get("reference"), payload.get("reason"),
+        accounts, assets, amounts,
+    )  # fmt: skip
+
+
+def _packed(partition: int, line: _Line) -> bytes:
     return b"".join(
         (
             _row_head(
-                18, 4, event.partition, 8, event.tenant_sequence, 8, event.version, 8, micros(event.recorded_at),
-                8, amount, 8, available, 8, balance, 16, tenant_id.bytes, 16, event.event_id.bytes,
+                18, 4, partition, 8, line.tenant_sequence, 8, line.version, 8, micros(line.recorded_at),
+                8, line.amount_mtok, 8, line.available_mtok, 8, line.balance_mtok, 16, line.tenant_id.bytes,
+                16, line.event_id.bytes,
             ),
-            text(account_id.encode()),
-            text(event.type.encode()),
-            text(event.actor.encode()),
-            text(event.command_key.encode()),
-            nullable_text(payload.get("reference")),
-            nullable_text(payload.get("reason")),
-            text_array(accounts),
-            text_array(assets),
-            bigint_array(amounts),
+            text(line.account_id.encode()),
+            text(line.type.encode()),
+            text(line.actor.encode()),
+            text(line.command_key.encode()),
+            nullable_text(line.reference),
+            nullable_text(line.reason),
+            text_array(line.ledger_accounts),
+            text_array(line.assets),
+            bigint_array(line.amounts),
         )
     )  # fmt: skip
 
