@@ -4,6 +4,9 @@
 .PHONY: up test test-deep lint bench reliability isolation docs container deploy clean help
 MAKEFLAGS += --no-print-directory
 
+# Felix is many processes, and tests start some hundred: without bytecode each would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.felix-ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -23,6 +24,16 @@ _numbers = count(1)
 # A shell lets what it runs in the background ignore Ctrl-C, and so would everything that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What is imported to collect thousands of tests stays: looking through it for garbage, again and again, finds none.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage from now on, among what comes from now on."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

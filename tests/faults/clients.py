@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from figures import DEEP
 from running_felix import RunningFelix, post, post_until_it_is_done
 
 GRANTED_MTOK = 10**12
@@ -27,6 +28,8 @@ CLIENTS = 4
 PATIENCE_S = 30.0
 #: Between two attempts: a refused connection costs nothing, a full core would.
 PAUSE_S = 0.01
+#: After an acknowledgement: the short profile leaves the cores to what is being started again.
+BREATH_S = 0.0 if DEEP else 0.005
 _STORED = """
     select command_key, (convert_from(state, 'UTF8')::jsonb ->> 'amount_mtok')::bigint
     from felix.events where type = 'ledger.tokens_debited'
@@ -131,6 +134,7 @@ def _debit(port: int, bakery: Bakery, told: Told, name: str, stopping: threading
             if answer.status == 201:
                 told.acknowledged[key] = amount
                 told.answered_at.append(time.monotonic())
+                stopping.wait(BREATH_S)
                 break
             if answer.status != 503 or answer.getheader("Retry-After") is None:
                 told.strange.append(f"{answer.status}: {content[:300]!r}")

@@ -75,8 +75,11 @@ class Pool:
 class Requests:
     """The same requests for the same seed, one after the other."""
 
-    def __init__(self, document: Mapping[str, Any], seed: int, *, only: Iterable[str] = ()) -> None:
-        """``only`` names the operations that are asked for; all of them where it is empty."""
+    def __init__(
+        self, document: Mapping[str, Any], seed: int, *, only: Iterable[str] = (), often: Mapping[str, int] = {}
+    ) -> None:
+        """``only`` names the operations that are asked for, all where it is empty; ``often`` how much more than once
+        some are, while the others are asked for once."""
         self._schemas = document["components"]["schemas"]
         chosen = frozenset(only)
         self.operations = [
@@ -89,12 +92,13 @@ class Requests:
         self.of_a, self.of_b = (Pool([re.compile(pattern) for pattern in patterns]) for _ in range(2))
         self._random = random.Random(seed)
         self._number = 0
+        self._often = often
         self._due: list[tuple[str, str, str, Any]] = []
 
     def next(self) -> Asked:
-        """One more request. Every operation comes as often as any other."""
+        """One more request. Every operation comes as often as any other, unless it was to come more often."""
         if not self._due:
-            self._due = self.operations.copy()
+            self._due = [each for each in self.operations for _ in range(self._often.get(each[0], 1))]
             self._random.shuffle(self._due)
         name, method, template, operation = self._due.pop()
         self._number += 1

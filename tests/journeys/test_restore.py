@@ -50,7 +50,7 @@ def balance_mtok(felix: RunningFelix, account: str) -> int:
 
 @contextmanager
 def load(felix: RunningFelix, account: str) -> Iterator[list[int]]:
-    """Debit all the time; the list has a status for each answer."""
+    """Debit all the time, with a breath between; the list has a status for each answer."""
     answers: list[int] = []
     stopping = threading.Event()
 
@@ -59,6 +59,7 @@ def load(felix: RunningFelix, account: str) -> Iterator[list[int]]:
             while not stopping.is_set():
                 body = {"meter": "api.calls", "amount_mtok": 1, "reference": uuid4().hex}
                 answers.append(post(founder, f"/v1/token-accounts/{account}/debits", body, TENANT).status_code)
+                stopping.wait(0.02)
 
     threads = [threading.Thread(target=debit) for _ in range(2)]
     for thread in threads:

@@ -12,6 +12,8 @@ from felix.embedded.postgres import EmbeddedPostgres, PostgresAddress, PostgresS
 from felix.embedded.processes import is_alive, processes_in
 
 _PREFIX = "felix-throwaway-"
+#: Nobody keeps a backup of what is thrown away.
+_WITHOUT_ARCHIVE = {"archive_mode": "off", "summarize_wal": "off"}
 
 
 @contextmanager
@@ -26,7 +28,9 @@ def throwaway_postgres(
     _clear_away(parent or Path(tempfile.gettempdir()))
     data_dir = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=parent))
     server = EmbeddedPostgres(
-        PostgresSettings(data_dir, settings=settings or {}, durable=False, max_connections=max_connections)
+        PostgresSettings(
+            data_dir, settings=_WITHOUT_ARCHIVE | (settings or {}), durable=False, max_connections=max_connections
+        )
     )
     try:
         yield server.start(timeout_s=60)
