@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from contextlib import closing
 from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -42,6 +44,7 @@ def take_steps(felix: CommandLine, change_id: str) -> None:
     (client,) = directory.all()
     place: tuple[int, UUID] = (client.partition, client.tenant_id)
     performer = bootstrap.open_performer(felix.endpoints, directory.partition_of)
+    secrets = bootstrap.open_secrets(felix.endpoints, performer, directory.partition_of, settings)
     keys = iter(range(1_000_000))
 
     def perform(command: Command) -> Outcome:
@@ -53,7 +56,7 @@ def take_steps(felix: CommandLine, change_id: str) -> None:
         closing(performer),
         bootstrap.open_apps_at_work(felix.endpoints, settings) as apps,
         closing(bootstrap.open_context_index(felix.endpoints)) as passages,
-        bootstrap.open_stepper(felix.endpoints, settings, apps, passages) as stepper,
+        bootstrap.open_stepper(felix.endpoints, settings, apps, passages, secrets) as stepper,
     ):
         while stepper.step(place, change_id, perform, datetime.now(UTC)).goes_on:
             pass
@@ -125,6 +128,51 @@ def test_a_question_is_answered_and_what_is_wrong_is_said_with_the_rule(shop: Co
     assert "has no change chg_1" in shop("changes", "show", "chg_1").err
 
 
+def test_a_change_is_asked_for_exactly_and_its_plan_is_edited(
+    shop: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written(name: str, content: object) -> str:
+        (shop.home / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        return name
+
+    renamed = {"op": "rename_entity", "entity": "deal", "title": "Order", "plural": "Orders"}
+    exactly = written("exactly.json", [renamed])
+    planned = shop.done("changes", "ask", "--app", "shop", "--operations", exactly, "--dry-run")["fields"]
+    assert not list((shop.home / "data" / "objects").rglob(planned["operations"])), (
+        "nothing is kept of what is not done"
+    )
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(json.dumps([renamed]).encode())))
+    asked = shop.done("changes", "ask", "--app", "shop", "--operations", "-")["result"]
+    take_steps(shop, asked["change_id"])
+    plan = shop("changes", "plan", "--json")
+    assert plan.told["operations"] == [renamed]
+    assert "Orders" in shop("changes", "show").out, "what was asked for exactly is remembered in words"
+    again = shop.done("changes", "revise", "last", written("plan.json", plan.out), "--dry-run")["fields"]
+    assert again["operations"] == planned["operations"]
+
+    before = shop.done("changes", "diff")["approval"]["binding"]
+    other = renamed | {"title": "Sale", "plural": "Sales"}
+    revised = shop.done("changes", "revise", "last", written("other.json", [other]), "--reason", "A better word.")
+    assert revised["result"]["state"] == "planned"
+    take_steps(shop, asked["change_id"])
+    assert shop.done("changes", "plan")["operations"] == [other]
+    assert shop.done("changes", "diff")["approval"]["binding"] not in (None, before)
+
+    # What is wrong is said with the operation and its field.
+    wrong = [renamed, renamed | {"title": 5}, {"op": "frobnicate"}]
+    for words in (("ask", "--app", "shop", "--operations"), ("revise", "last")):
+        said = shop("changes", *words, written("wrong.json", wrong))
+        assert said.code == 1 and "(invalid_operations)" in said.err
+        assert "/operations/1/title: Input should be a valid string (of rename_entity)" in said.err
+        assert "/operations/2: " in said.err and "frobnicate" in said.err
+        assert shop("changes", *words, "nowhere.json").code == 2
+        assert shop("changes", *words, written("text.json", "Rename deals")).code == 2
+        assert shop("changes", *words, written("number.json", {"operations": 5})).code == 2
+        assert "there are none" in shop("changes", *words, written("none.json", [])).err
+    nothing = shop("changes", "ask", "--app", "shop")
+    assert nothing.code == 2 and "--operations FILE" in nothing.err
+
+
 def overriding(felix: CommandLine, key: str, **how: bool) -> str:
     """A founder wants to override a quarantine; the id of the override."""
     directory = bootstrap.open_directory(felix.endpoints, partitions=Settings().partitions)
@@ -165,7 +213,16 @@ def test_what_a_terminal_would_obey_is_shown_instead(capsys: pytest.CaptureFixtu
     price = dict.fromkeys(("spent_mtok", "deploy_mtok", "ceiling_mtok"), 0)
     approval = {"binding": None, "approvers": [], "quorum": 0}
     found = {"effects": [effect], "lines": "+evil\x1b[1A\x1b[2K\n+\u202etxt", "risk": "low", "price": price}
-    print_diff(found | {"approval": approval, "files": [], "unchanged": {"files": 1}})
+    print_diff(found | {"state": "deployed", "approval": approval, "files": [], "unchanged": {"files": 1}})
     said = capsys.readouterr().out
     assert "\x1b" not in said and "\u202e" not in said
     assert "+evil\\u001b[1A\\u001b[2K" in said and "Writes \\u001b[2K\\u202enothing" in said
+
+
+def test_a_repository_is_named_in_the_place_of_an_app_once_it_is_connected(shop: CommandLine, tmp_path: Path) -> None:
+    edits = tmp_path / "edits.json"
+    edits.write_text('[{"edit": "write", "path": "docs/hours.md", "content": "Until 6.\\n"}]')
+    both = shop("changes", "ask", PROMPT, "--app", "shop", "--repository", "acme/site")
+    assert both.code == 2 and "--repository owner/name" in both.err
+    unknown = shop("changes", "ask", "--repository", "acme/site", "--operations", str(edits))
+    assert unknown.code == 1 and "not_connected" in unknown.err

@@ -155,10 +155,11 @@ def _explain(error: Exception) -> int:
     """Print what is the case, and the exit code for it."""
     from pydantic import ValidationError
 
+    from felix.adapters.logs import redact
     from felix.domain.errors import FelixError, Unavailable
     from felix.embedded.errors import EmbeddedError
 
-    hint, code = "", type(error).__name__
+    hint, code, wrong = "", type(error).__name__, list[str]()
     if isinstance(error, ValidationError):
         for entry in error.errors(include_url=False):
             where = ".".join(str(part) for part in entry["loc"]) or error.title
@@ -171,8 +172,11 @@ def _explain(error: Exception) -> int:
         hint = str(error.facts.get("hint", ""))
         if isinstance(error, Unavailable) and not hint and code != "not_running":
             hint = ASK_STATUS
+        wrong = [f"{each['pointer'] or '/'}: {each['detail']}" for each in error.facts.get("errors", ())]
         known = [
-            f"{name}: {value}" for name, value in error.facts.items() if name != "hint" and value not in (None, "")
+            f"{name}: {value}"
+            for name, value in error.facts.items()
+            if name not in ("hint", "errors") and value not in (None, "")
         ]
         if known and not hint:
             message += f" [{', '.join(known)}]"
@@ -180,6 +184,8 @@ def _explain(error: Exception) -> int:
         message, code = f"The database can't be reached: {str(error).strip()}", "unavailable"
         hint = ASK_STATUS
     _print_error(message, code)
+    for each in wrong:
+        print(f"       {redact(each)}", file=sys.stderr)
     if hint:
         print(f"hint:  {hint}", file=sys.stderr)
     return 2 if code == "usage_error" else 1

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from felix.cli.change_diff import confirm, difference
 from felix.cli.change_following import watch
 from felix.cli.errors import UsageError
-from felix.cli.one_change import LAST, Environment, decide, find
+from felix.cli.one_change import LAST, Environment, Named, Why, decide, find
 from felix.cli.options import Reading, Writing
 from felix.cli.session import open_session
 
@@ -19,7 +19,7 @@ CANARY_STEPS = [5, 25, 50]
 
 
 def approve(
-    change: str = LAST,
+    change: Named = LAST,
     *,
     yes: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     binding: str | None = None,
@@ -30,8 +30,6 @@ def approve(
 
     Parameters
     ----------
-    change
-        Its id, or last for the newest.
     yes
         Ask nothing; needs --binding.
     binding
@@ -58,13 +56,11 @@ def approve(
         session.perform(place, command, writing)
 
 
-def reject(change: str, *, reason: str, writing: Writing | None = None) -> None:
+def reject(change: Named, *, reason: str, writing: Writing | None = None) -> None:
     """Turn a change down, for good.
 
     Parameters
     ----------
-    change
-        Its id, or last for the newest.
     reason
         Why; whoever asked reads it.
     """
@@ -73,23 +69,15 @@ def reject(change: str, *, reason: str, writing: Writing | None = None) -> None:
     decide(change, RejectChange, writing, seen=True, reason=reason)
 
 
-def withdraw(change: str = LAST, *, reason: str | None = None, writing: Writing | None = None) -> None:
-    """Take your agreement back, as long as nothing is live.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    reason
-        Why, for the log.
-    """
+def withdraw(change: Named = LAST, *, reason: Why | None = None, writing: Writing | None = None) -> None:
+    """Take your agreement back, as long as nothing is live."""
     from felix.domain.changes.messages import WithdrawApproval
 
     decide(change, WithdrawApproval, writing, reason=reason)
 
 
 def override(
-    change: str,
+    change: Named,
     *,
     reason: str,
     break_glass: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -99,8 +87,6 @@ def override(
 
     Parameters
     ----------
-    change
-        Its id, or last for the newest.
     reason
         Why; the client reads it.
     break_glass
@@ -116,7 +102,7 @@ def confirm_override(
     *,
     app: str,
     environment: Environment = "production",
-    reason: str | None = None,
+    reason: Why | None = None,
     writing: Writing | None = None,
 ) -> None:
     """Let happen what another founder wants to override.
@@ -129,8 +115,6 @@ def confirm_override(
         Which app.
     environment
         Where the app runs.
-    reason
-        Why, for the log.
     """
     from felix.domain.changes.messages import ConfirmOverride
 
@@ -170,7 +154,7 @@ def close_review(
 
 
 def deploy(
-    change: str = LAST,
+    change: Named = LAST,
     *,
     strategy: StrategyKind = "instant",
     step: Annotated[list[int] | None, Parameter(negative="")] = None,
@@ -183,8 +167,6 @@ def deploy(
 
     Parameters
     ----------
-    change
-        Its id, or last for the newest.
     strategy
         Everybody at once, a few people first, or nobody but who asks for the release by its name.
     step
@@ -211,38 +193,22 @@ def deploy(
     return watch(row["change_id"], reading=Reading(tenant=place.slug, json=writing.json))
 
 
-def abort(change: str = LAST, *, reason: str, writing: Writing | None = None) -> None:
-    """Stop a deployment and go back to what ran before.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    reason
-        Why, for the log.
-    """
+def abort(change: Named = LAST, *, reason: Why, writing: Writing | None = None) -> None:
+    """Stop a deployment and go back to what ran before."""
     from felix.domain.changes.messages import AbortDeploy
 
     decide(change, AbortDeploy, writing, reason=reason)
 
 
-def pause(change: str = LAST, *, reason: str | None = None, writing: Writing | None = None) -> None:
-    """Let a canary stay as it is until somebody resumes it.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    reason
-        Why, for the log.
-    """
+def pause(change: Named = LAST, *, reason: Why | None = None, writing: Writing | None = None) -> None:
+    """Let a canary stay as it is until somebody resumes it."""
     from felix.domain.changes.messages import PauseDeploy
 
     decide(change, PauseDeploy, writing, reason=reason)
 
 
 def resume(
-    change: str = LAST,
+    change: Named = LAST,
     *,
     accept_inconclusive: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     writing: Writing | None = None,
@@ -251,8 +217,6 @@ def resume(
 
     Parameters
     ----------
-    change
-        Its id, or last for the newest.
     accept_inconclusive
         Take too few samples for enough. Nothing makes a failure pass.
     """
@@ -261,16 +225,8 @@ def resume(
     decide(change, ResumeDeploy, writing, accept_inconclusive=accept_inconclusive)
 
 
-def rollback(change: str = LAST, *, reason: str, writing: Writing | None = None) -> None:
-    """Go back to what ran before a change that is live: at once, without approval or price.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    reason
-        Why, for the log.
-    """
+def rollback(change: Named = LAST, *, reason: Why, writing: Writing | None = None) -> None:
+    """Go back to what ran before a change that is live: at once, without approval or price."""
     from felix.domain.changes.messages import RequestRollback
 
     decide(change, RequestRollback, writing, reason=reason)

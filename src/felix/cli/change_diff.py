@@ -12,6 +12,7 @@ from felix.cli.errors import UsageError
 from felix.cli.options import Writing
 from felix.cli.output import console, print_facts
 from felix.cli.session import Session
+from felix.domain.changes.risk import SERIOUS
 from felix.domain.errors import NotFound
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def difference(session: Session, row: Row) -> dict[str, Any]:
             + (f" and waits for {waits}." if waits else ".")
         )
     content = bootstrap.open_objects(session.settings).get(OBJECTS["diff"], row["diff"])
-    return change_views.difference(row, orjson.loads(content), "founder:cli")
+    # Whoever can open the database here has nobody to prove anything to; people at the other doors have.
+    return change_views.difference(row, orjson.loads(content), "founder:cli", proved=True)
 
 
 def print_diff(found: dict[str, Any], *, lines: bool = True) -> None:
@@ -60,9 +62,17 @@ def print_diff(found: dict[str, Any], *, lines: bool = True) -> None:
         "to_deploy_mtok": price["deploy_mtok"],
         "at_the_most_mtok": price["ceiling_mtok"],
         "approvals": f"{len(approval['approvers'])} of {approval['quorum']}" if approval["binding"] else None,
+        "before_approving": _before_approving(found),
         "binding": approval["binding"],
     }
     print_facts({name: value for name, value in facts.items() if value is not None})
+
+
+def _before_approving(found: dict[str, Any]) -> str | None:
+    """What whoever agrees at another door does first."""
+    if found["state"] != "awaiting_approval" or found["risk"] not in SERIOUS:
+        return None
+    return "over HTTP, prove anew who you are (POST /v1/step-up); here nothing"
 
 
 def visible(text: str) -> str:

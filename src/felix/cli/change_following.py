@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from felix.cli.change_diff import difference, print_diff, visible
-from felix.cli.one_change import LAST, find, wrote
+from felix.cli.one_change import LAST, Named, find, wrote
 from felix.cli.options import Reading
 from felix.cli.output import print_facts, print_json, print_table, tokens
 from felix.cli.session import open_session
@@ -56,20 +56,15 @@ def list_changes(
         print_json(found)
         return
     for each in found:
+        each["app"] = each["repository"] or each["app"]
         each |= {"spent_mtok": each["price"]["spent_mtok"], "prompt": _short(each["prompt"])}
     headings = {"change_id": "change", "app": "app", "environment": "environment", "state": "state"}
     headings |= {"waits_for": "waits for", "risk": "risk", "spent_mtok": "spent", "prompt": "prompt"}
     print_table(found, headings, empty='There are no changes. Ask for one: felix changes ask "…" --app shop')
 
 
-def show(change: str = LAST, *, reading: Reading | None = None) -> None:
-    """Show one change: what was asked, where it is, whom it waits for, and what it costs.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    """
+def show(change: Named = LAST, *, reading: Reading | None = None) -> None:
+    """Show one change: what was asked, where it is, whom it waits for, and what it costs."""
     from felix.api.change_views import shown
 
     reading = reading or Reading()
@@ -86,9 +81,13 @@ def show(change: str = LAST, *, reading: Reading | None = None) -> None:
     facts = {name: found[name] for name in ("change_id", "app", "environment", "state", "waits_for", "prompt", "risk")}
     facts |= {"spent_mtok": price["spent_mtok"], "held_mtok": price["held_mtok"]}
     facts |= {"at_the_most_mtok": price["ceiling_mtok"], "planner": found["planner"], "reason": found["reason"]}
+    facts |= {"repository": found["repository"]}
+    facts |= {name: found[name] and found[name]["url"] for name in ("pull_request", "revert")}
     facts |= {"requester": found["requester"], "approvers": approval.get("approvers")}
     facts |= {"requested_at": found["requested_at"], "expires_at": found["expires_at"]}
     facts |= {"deployment": deployment.get("deployment_id"), "version": found["version"]}
+    if (kept := found["export"]) is not None:
+        facts["export"] = f"{kept['records']} records, {kept['size_bytes']} bytes, {kept['digest']}"
     print_facts({name: value for name, value in facts.items() if value not in (None, [])})
     for question in found["questions"] or []:
         print(f"\n{question['question']}")
@@ -100,14 +99,8 @@ def show(change: str = LAST, *, reading: Reading | None = None) -> None:
         print(f"\n{conflict['place']}\n  ours:   {conflict['ours']}\n  theirs: {conflict['theirs']}")
 
 
-def plan(change: str = LAST, *, reading: Reading | None = None) -> None:
-    """Show what was planned for a change, by whom, and the sentence of each operation.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    """
+def plan(change: Named = LAST, *, reading: Reading | None = None) -> None:
+    """Show what was planned for a change, by whom, and the sentence of each operation."""
     from felix import bootstrap
     from felix.api import change_views
     from felix.domain.changes.messages import OBJECTS
@@ -117,7 +110,7 @@ def plan(change: str = LAST, *, reading: Reading | None = None) -> None:
         row = find(session, session.tenant(reading.tenant), change)
         objects = bootstrap.open_objects(session.settings)
         stored = objects.get(OBJECTS["operations"], row["operations"]) if row["operations"] else None
-        tree = bootstrap.open_releases(session.settings).tree(row["base_release"])
+        tree = None if row["repository"] else bootstrap.open_releases(session.settings).tree(row["base_release"])
     found = change_views.plan(row, stored, tree)
     if reading.json:
         print_json(found)
@@ -132,14 +125,8 @@ def plan(change: str = LAST, *, reading: Reading | None = None) -> None:
         print(f"\nplanned by {found['planner']}{' with ' + found['model'] if found['model'] else ''}")
 
 
-def diff(change: str = LAST, *, reading: Reading | None = None) -> None:
-    """Show what a change would make different: for people who use the app, then line by line, then what it costs.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    """
+def diff(change: Named = LAST, *, reading: Reading | None = None) -> None:
+    """Show what a change would make different: for people who use the app, then line by line, then what it costs."""
     reading = reading or Reading()
     with open_session() as session:
         found = difference(session, find(session, session.tenant(reading.tenant), change))
@@ -149,14 +136,8 @@ def diff(change: str = LAST, *, reading: Reading | None = None) -> None:
         print_diff(found)
 
 
-def timeline(change: str = LAST, *, reading: Reading | None = None) -> None:
-    """Show everything that happened to a change: who did it, and what each step cost.
-
-    Parameters
-    ----------
-    change
-        Its id, or last for the newest.
-    """
+def timeline(change: Named = LAST, *, reading: Reading | None = None) -> None:
+    """Show everything that happened to a change: who did it, and what each step cost."""
     from felix.projections import changes
 
     reading = reading or Reading()
@@ -184,7 +165,7 @@ def timeline(change: str = LAST, *, reading: Reading | None = None) -> None:
 
 
 def watch(
-    change: str = LAST,
+    change: Named = LAST,
     *,
     until_it_waits: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     reading: Reading | None = None,
@@ -195,8 +176,6 @@ def watch(
 
     Parameters
     ----------
-    change
-        Its id, or last for the newest.
     until_it_waits
         End also when it waits for somebody.
     """

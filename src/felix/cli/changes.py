@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from felix.cli import change_asking, change_deciding, change_following
+from felix.cli import change_asking, change_deciding, change_exporting, change_following
 
 app = App(name="changes", help="Ask for changes of apps in words, look at them, agree, deploy and roll back.")
 
@@ -12,6 +12,7 @@ app.command(change_following.list_changes, name="list")
 for _command in (
     change_asking.ask,
     change_asking.answer,
+    change_asking.revise,
     change_asking.raise_ceiling,
     change_asking.cancel,
     change_following.show,
@@ -19,6 +20,7 @@ for _command in (
     change_following.diff,
     change_following.timeline,
     change_following.watch,
+    change_exporting.export,
     change_deciding.approve,
     change_deciding.reject,
     change_deciding.withdraw,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from felix.cli.options import Writing
 from felix.cli.session import Session, open_session
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from felix.projections.tenant_tx import Row, TenantTx
 
 Environment = Literal["production", "sandbox"]
+Named = Annotated[str, Parameter(help="Its id, or last for the newest.")]
+Why = Annotated[str, Parameter(help="Why, for the log.")]
 #: The newest change of the client, in the place of an id.
 LAST = "last"
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from felix.cli.errors import UsageError
 from felix.cli.session import Session
@@ -18,6 +20,24 @@ if TYPE_CHECKING:
     from felix.projections.tenant_tx import TenantTx
 
 Environment = Literal["production", "sandbox"]
+InApp = Annotated[str, Parameter(help="The app, as felix apps list names it.")]
+OfEntity = Annotated[str, Parameter(help="What is kept, such as deal.")]
+RecordId = Annotated[str, Parameter(help="Its id, as felix records list shows it.")]
+Expected = Annotated[
+    int | None,
+    Parameter(help="The version that you have seen: nothing happens if it is another by now.", show_default=False),
+]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """Where a record is kept, and who pays for it."""
+
+    account: str | None = None
+    "The token account that pays; without it the client's oldest."
+    environment: Environment = "production"
+    "Where the app runs."
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from felix.cli.options import Reading, Writing
 from felix.cli.output import print_facts, print_json, print_table
-from felix.cli.record_drawer import Drawer, Environment
+from felix.cli.record_drawer import Drawer, Environment, Expected, InApp, Keeping, OfEntity, RecordId
 from felix.cli.session import open_session
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ app = App(name="records", help="List, show, add and change what clients keep in 
 
 @app.command(name="list")
 def list_records(
-    app: str,
-    entity: str,
+    app: InApp,
+    entity: OfEntity,
     *,
     where: str | None = None,
     search: str = "",
@@ -33,10 +33,6 @@ def list_records(
 
     Parameters
     ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
     where
         A condition in JSON, such as {"field":"stage","is":"equal","value":"open"}.
     search
@@ -86,18 +82,17 @@ def _told(row: dict[str, Any], name: str) -> Any:
 
 @app.command
 def show(
-    app: str, entity: str, record: str, *, environment: Environment = "production", reading: Reading | None = None
+    app: InApp,
+    entity: OfEntity,
+    record: RecordId,
+    *,
+    environment: Environment = "production",
+    reading: Reading | None = None,
 ) -> None:
     """Show a record with all its fields.
 
     Parameters
     ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
-    record
-        Its id, as felix records list shows it.
     environment
         Where the app runs.
     """
@@ -126,74 +121,52 @@ def show(
 
 @app.command
 def add(
-    app: str,
-    entity: str,
+    app: InApp,
+    entity: OfEntity,
     *values: str,
-    account: str | None = None,
-    environment: Environment = "production",
+    keeping: Keeping | None = None,
     writing: Writing | None = None,
 ) -> None:
     """Add a record: felix records add bakery deal title=Bread value=12500
 
     Parameters
     ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
     values
         FIELD=VALUE, as many as there are.
-    account
-        The token account that pays; without it the client's oldest.
-    environment
-        Where the app runs.
     """
     from felix.application.records import creating
 
-    writing = writing or Writing()
+    keeping, writing = keeping or Keeping(), writing or Writing()
     with open_session() as session:
-        drawer = Drawer.open(session, writing.tenant, app, entity, environment)
-        given, fields = drawer.values(values), drawer.fields(account)
+        drawer = Drawer.open(session, writing.tenant, app, entity, keeping.environment)
+        given, fields = drawer.values(values), drawer.fields(keeping.account)
         command, enclosed = creating(drawer.sealing(), drawer.client.tenant_id, drawer.app, fields, given)
         session.perform(drawer.client, command, writing, enclosed=enclosed)
 
 
 @app.command
 def change(
-    app: str,
-    entity: str,
-    record: str,
+    app: InApp,
+    entity: OfEntity,
+    record: RecordId,
     *values: str,
-    expected_version: Annotated[int | None, Parameter(show_default=False)] = None,
-    account: str | None = None,
-    environment: Environment = "production",
+    expected_version: Expected = None,
+    keeping: Keeping | None = None,
     writing: Writing | None = None,
 ) -> None:
     """Change some values of a record; FIELD= takes a value away.
 
     Parameters
     ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
-    record
-        Its id, as felix records list shows it.
     values
         FIELD=VALUE, as many as change.
-    expected_version
-        The version that you have seen: nothing happens if it is another by now.
-    account
-        The token account that pays; without it the client's oldest.
-    environment
-        Where the app runs.
     """
     from felix.application.records import changing
 
-    writing = writing or Writing()
+    keeping, writing = keeping or Keeping(), writing or Writing()
     with open_session() as session:
-        drawer = Drawer.open(session, writing.tenant, app, entity, environment)
-        fields = drawer.fields(account) | {"record_id": record, "expected_version": expected_version}
+        drawer = Drawer.open(session, writing.tenant, app, entity, keeping.environment)
+        fields = drawer.fields(keeping.account) | {"record_id": record, "expected_version": expected_version}
         given = drawer.values(values)
         command, enclosed = changing(drawer.sealing(), drawer.client.tenant_id, drawer.app, fields, given)
         session.perform(drawer.client, command, writing, enclosed=enclosed)
@@ -201,103 +174,64 @@ def change(
 
 @app.command
 def step(
-    app: str,
-    entity: str,
-    record: str,
+    app: InApp,
+    entity: OfEntity,
+    record: RecordId,
     action: str,
     *,
-    expected_version: Annotated[int | None, Parameter(show_default=False)] = None,
-    account: str | None = None,
-    environment: Environment = "production",
+    expected_version: Expected = None,
+    keeping: Keeping | None = None,
     writing: Writing | None = None,
 ) -> None:
     """Take a record a step further in its workflow: felix records step bakery deal rec_… win
 
     Parameters
     ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
-    record
-        Its id, as felix records list shows it.
     action
         The step, as the app's workflow names it.
-    expected_version
-        The version that you have seen: nothing happens if it is another by now.
-    account
-        The token account that pays; without it the client's oldest.
-    environment
-        Where the app runs.
     """
     from felix.domain.records.messages import TakeStep
 
     said = {"record_id": record, "action": action, "expected_version": expected_version}
-    _perform(TakeStep, app, entity, said, account, environment, writing)
+    _perform(TakeStep, app, entity, said, keeping, writing)
 
 
 @app.command
 def remove(
-    app: str,
-    entity: str,
-    record: str,
+    app: InApp,
+    entity: OfEntity,
+    record: RecordId,
     *,
-    expected_version: Annotated[int | None, Parameter(show_default=False)] = None,
-    account: str | None = None,
-    environment: Environment = "production",
+    expected_version: Expected = None,
+    keeping: Keeping | None = None,
     writing: Writing | None = None,
 ) -> None:
-    """Remove a record. It can be restored.
-
-    Parameters
-    ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
-    record
-        Its id, as felix records list shows it.
-    expected_version
-        The version that you have seen: nothing happens if it is another by now.
-    account
-        The token account that pays; without it the client's oldest.
-    environment
-        Where the app runs.
-    """
+    """Remove a record. It can be restored."""
     from felix.domain.records.messages import RemoveRecord
 
     said = {"record_id": record, "expected_version": expected_version}
-    _perform(RemoveRecord, app, entity, said, account, environment, writing)
+    _perform(RemoveRecord, app, entity, said, keeping, writing)
 
 
 @app.command
 def restore(
-    app: str,
-    entity: str,
+    app: InApp,
+    entity: OfEntity,
     record: str,
     *,
-    account: str | None = None,
-    environment: Environment = "production",
+    keeping: Keeping | None = None,
     writing: Writing | None = None,
 ) -> None:
     """Bring a removed record back as it was.
 
     Parameters
     ----------
-    app
-        The app, as felix apps list names it.
-    entity
-        What is kept, such as deal.
     record
         Its id, as felix records remove was given it.
-    account
-        The token account that pays; without it the client's oldest.
-    environment
-        Where the app runs.
     """
     from felix.domain.records.messages import RestoreRecord
 
-    _perform(RestoreRecord, app, entity, {"record_id": record}, account, environment, writing)
+    _perform(RestoreRecord, app, entity, {"record_id": record}, keeping, writing)
 
 
 def _perform(
@@ -305,15 +239,14 @@ def _perform(
     app: str,
     entity: str,
     said: dict[str, Any],
-    account: str | None,
-    environment: Environment,
+    keeping: Keeping | None,
     writing: Writing | None,
 ) -> None:
     """Perform a command that brings no values."""
     from felix.application.records import about
 
-    writing = writing or Writing()
+    keeping, writing = keeping or Keeping(), writing or Writing()
     with open_session() as session:
-        drawer = Drawer.open(session, writing.tenant, app, entity, environment)
-        fields = drawer.fields(account) | said | {"release": drawer.app.release}
+        drawer = Drawer.open(session, writing.tenant, app, entity, keeping.environment)
+        fields = drawer.fields(keeping.account) | said | {"release": drawer.app.release}
         session.perform(drawer.client, command.model_validate(fields), writing, enclosed=about(drawer.app))

@@ -7,7 +7,7 @@ an ISO 4217 currency (``_minor``). No floats anywhere.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
 
@@ -48,13 +48,6 @@ MeterName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 Moment = Annotated[AwareDatetime, AfterValidator(_utc), Field(strict=False)]
-
-
-def prefixed_id(prefix: str) -> Any:
-    """The type of an id such as ``acct_0192…``: the prefix and 32 hex digits."""
-    return Annotated[str, StringConstraints(pattern=rf"^{prefix}_[0-9a-f]{{32}}$")]
-
-
 AccountId = Annotated[str, StringConstraints(pattern=r"^acct_[0-9a-f]{32}$")]
 LotId = Annotated[str, StringConstraints(pattern=r"^lot_[0-9a-f]{32}$")]
 HoldId = Annotated[str, StringConstraints(pattern=r"^hold_[0-9a-f]{32}$")]

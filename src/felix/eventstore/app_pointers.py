@@ -17,11 +17,6 @@ POINTER: Final[LiteralString] = (
     "select app, environment, stable, candidate, weight, salt, deployment_id, read_only, version"
     " from felix.app_pointers where partition = %s and tenant_id = %s and app = %s and environment = %s"
 )
-#: Every pointer of a tenant: partition and tenant.
-POINTERS: Final[LiteralString] = (
-    "select app, environment, stable, candidate, weight, salt, deployment_id, read_only, version"
-    " from felix.app_pointers where partition = %s and tenant_id = %s order by app, environment"
-)
 _MOVE: Final[LiteralString] = (
     "insert into felix.app_pointers"
     " (partition, tenant_id, app, environment, stable, candidate, weight, salt, deployment_id, read_only, version)"
@@ -48,7 +43,7 @@ class AppPointer:
 
     @classmethod
     def of(cls, row: tuple[Any, ...] | Mapping[str, Any]) -> AppPointer:
-        """A row of :data:`POINTER` or :data:`POINTERS`."""
+        """A row of :data:`POINTER`."""
         return cls(**row) if isinstance(row, Mapping) else cls(*row)
 
     def release_for(self, tenant_id: UUID, person: str) -> str:
@@ -81,8 +76,3 @@ def moved(place: Place, pointer: AppPointer) -> SideStatement:
             pointer.version,
         ),
     )
-
-
-def pointer_at(place: Place, app: str, environment: str) -> SideStatement:
-    """Question: the pointer of an environment, in the order of :class:`AppPointer`'s fields."""
-    return SideStatement(POINTER, (*place, app, environment))

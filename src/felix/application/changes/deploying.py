@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from felix.application.changes.places import account_of, deployment_of, environment_of, move_pointer
+from felix.application.changes.places import account_of, deployment_of, environment_of, held_effects, move_pointer
 from felix.application.changes.pricing import bill
 from felix.application.unit_of_work import UnitOfWork, handles
 from felix.domain.changes import errors
@@ -21,24 +23,24 @@ def deploy_change(command: m.DeployChange, unit: UnitOfWork) -> dict[str, Any]:
     return change.queue_up(command, environment_of(change, unit))
 
 
+@handles(m.RecordExport)
+def record_export(command: m.RecordExport, unit: UnitOfWork) -> dict[str, Any]:
+    """Know where what a change destroys is kept."""
+    return unit.get(Change, command.change_id).exported(command)
+
+
 @handles(m.StartDeploy)
 def start_deploy(command: m.StartDeploy, unit: UnitOfWork) -> dict[str, Any]:
     """Take the lock, hold the tokens, begin."""
-    change = unit.get(Change, command.change_id)
-    environment = environment_of(change, unit)
-    started = change.start_deploy(command, environment, account_of(change, unit), bill(unit, command.lines))
-    move_pointer(environment, unit)
-    return started
+    with _moving(command, unit) as (change, environment):
+        return change.start_deploy(command, environment, account_of(change, unit), bill(unit, command.lines))
 
 
 @handles(m.StartCanary)
 def start_canary(command: m.StartCanary, unit: UnitOfWork) -> dict[str, Any]:
     """Let some people have the new release, or more of them."""
-    change = unit.get(Change, command.change_id)
-    environment = environment_of(change, unit)
-    started = change.start_canary(command, environment, account_of(change, unit))
-    move_pointer(environment, unit)
-    return started
+    with _moving(command, unit) as (change, environment):
+        return change.start_canary(command, environment, account_of(change, unit))
 
 
 @handles(m.RecordMeasurement)
@@ -70,22 +72,17 @@ def resume_deploy(command: m.ResumeDeploy, unit: UnitOfWork) -> dict[str, Any]:
 @handles(m.Promote)
 def promote(command: m.Promote, unit: UnitOfWork) -> dict[str, Any]:
     """Let everybody have the new release, and let go what was held back of its effects."""
-    change = unit.get(Change, command.change_id)
-    environment = environment_of(change, unit)
-    promoted = change.promote(command, environment, account_of(change, unit))
-    unit.beside(effects.released((unit.partition, unit.context.tenant_id), deployment_of(change)))
-    move_pointer(environment, unit)
-    return promoted
+    with _moving(command, unit) as (change, environment):
+        promoted = change.promote(command, environment, account_of(change, unit), held_effects(change, unit))
+        unit.beside(effects.released((unit.partition, unit.context.tenant_id), deployment_of(change)))
+        return promoted
 
 
 @handles(m.Succeed)
 def succeed(command: m.Succeed, unit: UnitOfWork) -> dict[str, Any]:
     """Pay, and free the environment."""
-    change = unit.get(Change, command.change_id)
-    environment = environment_of(change, unit)
-    succeeded = change.succeed(command, environment, account_of(change, unit), bill(unit, command.lines))
-    move_pointer(environment, unit)
-    return succeeded
+    with _moving(command, unit) as (change, environment):
+        return change.succeed(command, environment, account_of(change, unit), bill(unit, command.lines))
 
 
 @handles(m.AbortDeploy)
@@ -93,7 +90,7 @@ def abort_deploy(command: m.AbortDeploy, unit: UnitOfWork) -> dict[str, Any]:
     """Stop a deployment and go back at once; where there is none, say so."""
     change = unit.get(Change, command.change_id)
     environment = environment_of(change, unit)
-    aborted = change.abort(command, environment)
+    aborted = change.abort(command, environment, held_effects(change, unit))
     if aborted["aborted"]:
         come_back(change, environment, unit)
     return aborted
@@ -104,7 +101,7 @@ def start_rollback(command: m.StartRollback, unit: UnitOfWork) -> dict[str, Any]
     """Go back at once: the pointer moves with this."""
     change = unit.get(Change, command.change_id)
     environment = environment_of(change, unit)
-    started = change.start_rollback(command, environment)
+    started = change.start_rollback(command, environment, held_effects(change, unit))
     come_back(change, environment, unit)
     return started
 
@@ -112,21 +109,15 @@ def start_rollback(command: m.StartRollback, unit: UnitOfWork) -> dict[str, Any]
 @handles(m.FinishRollback)
 def finish_rollback(command: m.FinishRollback, unit: UnitOfWork) -> dict[str, Any]:
     """Pay for what was done before, and free the environment."""
-    change = unit.get(Change, command.change_id)
-    environment = environment_of(change, unit)
-    finished = change.finish_rollback(command, environment, account_of(change, unit), bill(unit, command.lines))
-    move_pointer(environment, unit)
-    return finished
+    with _moving(command, unit) as (change, environment):
+        return change.finish_rollback(command, environment, account_of(change, unit), bill(unit, command.lines))
 
 
 @handles(m.BlockRollback)
 def block_rollback(command: m.BlockRollback, unit: UnitOfWork) -> dict[str, Any]:
     """Let nothing be written where the way back is blocked."""
-    change = unit.get(Change, command.change_id)
-    environment = environment_of(change, unit)
-    blocked = change.block_rollback(command, environment)
-    move_pointer(environment, unit)
-    return blocked
+    with _moving(command, unit) as (change, environment):
+        return change.block_rollback(command, environment)
 
 
 @handles(m.RequestRollback)
@@ -138,7 +129,13 @@ def request_rollback(command: m.RequestRollback, unit: UnitOfWork) -> dict[str, 
     if change.state != "deployed":
         raise errors.NotInThisState(change_id=change.local_id, state=change.state, version=change.version)
     environment = environment_of(change, unit)
-    release = command.release or environment.before(change.release or "")["release"]
+    if environment.source is None:
+        release = command.release or environment.before(change.release or "")["release"]
+    elif command.release is not None:
+        raise errors.TakenBackByChange()
+    else:
+        # What others have pushed since stays: only this change is taken back.
+        release = change.rollback_to or ""
     return ask_back(environment, change.account_id, change.local_id, release, command.reason, unit)
 
 
@@ -151,6 +148,15 @@ def ask_back(
     if change.go_back_in_turn(environment, reason):
         come_back(change, environment, unit)
     return change.told(rollback_of=of, release=release)
+
+
+@contextmanager
+def _moving(command: m.StepCommand, unit: UnitOfWork) -> Iterator[tuple[Change, AppEnvironment]]:
+    """A change and its environment, whose pointer is written as the command has left it."""
+    change = unit.get(Change, command.change_id)
+    environment = environment_of(change, unit)
+    yield change, environment
+    move_pointer(environment, unit)
 
 
 def come_back(change: Change, environment: AppEnvironment, unit: UnitOfWork) -> None:

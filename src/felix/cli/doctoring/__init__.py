@@ -52,6 +52,7 @@ CHECKS: tuple[Check, ...] = (
     Check(work.poison, "tables"),
     Check(work.jobs, "tables"),
     Check(work.books, "tables"),
+    Check(work.planner_model, "tables"),
     Check(backups.backups, "settings"),
 )
 

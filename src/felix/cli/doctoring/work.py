@@ -108,6 +108,19 @@ def books(examination: Examination) -> Findings:
         yield ok(f"nothing was wrong on {at}")
 
 
+def planner_model(examination: Examination) -> Findings:
+    """The language model that is set has a price."""
+    can_be_paid, model = _signs(examination).model_can_be_paid, examination.settings.planner_model
+    if can_be_paid is False:
+        yield problem(
+            f"{model} has no price on any client's rate card.",
+            "What has no price is not asked: the grammar alone plans, and whoever wants the model is refused.",
+            "felix rates publish (llm.input_tokens and llm.output_tokens for this model)",
+        )
+    else:
+        yield ok("none is set" if model is None else f"{model} can be asked")
+
+
 def _signs(examination: Examination) -> VitalSigns:
     signs = examination.signs
     if signs is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,12 +37,18 @@ class PlanningDecisions(TokenFlow):
 
     Event = FelixEvent
 
+    def _may_begin(
+        self, command: m.StepCommand, account: TokenAccount, step: m.Step, bill: Bill, resumes_at: m.State
+    ) -> bool:
+        """Whether a step may begin: what it costs at the most is set aside then."""
+        self.enter(command)
+        return self.reserve(account, step, bill, resumes_at)
+
     # The context.
 
     def start_ingestion(self, command: m.StartIngestion, account: TokenAccount, bill: Bill) -> dict[str, Any]:
         """Begin to read what the planner will be given, once that is paid for."""
-        self.enter(command)
-        if self.reserve(account, "ingest", bill, "requested"):
+        if self._may_begin(command, account, "ingest", bill, "requested"):
             self._happens(m.ContextIngestionStarted)
         return self.told()
 
@@ -73,11 +79,11 @@ class PlanningDecisions(TokenFlow):
 
     def start_planning(self, command: m.StartPlanning, account: TokenAccount, bill: Bill) -> dict[str, Any]:
         """Let somebody plan, once that is paid for."""
-        self.enter(command)
-        if self.reserve(account, "plan", bill, "ingested"):
+        if self._may_begin(command, account, "plan", bill, "ingested"):
             self._happens(
                 m.PlanStarted,
                 attempt=self.attempts.get("plan_started", 0) + 1,
+                key=command.key,
                 model=command.model,
                 planner=command.planner,
                 template=command.template,
@@ -86,17 +92,27 @@ class PlanningDecisions(TokenFlow):
         return self.told()
 
     @adds_up(m.PlanStarted)
-    def _plan_started(self, attempt: int) -> None:
+    def _plan_started(self, attempt: int, key: m.ModelKey | None) -> None:
         self.attempts["plan_started"] = attempt
+        self.model_key = key
         self._waits("planning")
 
-    def hold_for_request(self, command: m.HoldForRequest, account: TokenAccount, bill: Bill) -> dict[str, Any]:
+    def hold_for_request(
+        self, command: m.HoldForRequest, account: TokenAccount, bill: Bill, spent_today_mtok: int = 0
+    ) -> dict[str, Any]:
         """Set aside the worst case of a request to a model, before it leaves; nothing where somebody has cancelled."""
-        self.enter(command)
+        at = self.enter(command)
         if self._is_cancelled_instead(account):
             return self.told(hold_id=None)
         before = set(self.holds)
-        self.reserve(account, "plan", bill, "ingested")
+        most = command.day_limit_mtok
+        if not bill.amount_mtok:
+            self.reserve_nothing("plan", bill)
+        elif most is not None and spent_today_mtok + bill.amount_mtok > most:
+            tomorrow = datetime.combine(at.astimezone(UTC).date() + timedelta(days=1), time(), UTC)
+            self.lack(account, "plan", bill.amount_mtok, "ingested", errors.ModelDayLimitReached.code, tomorrow)
+        else:
+            self.reserve(account, "plan", bill, "ingested")
         return self.told(hold_id=next(iter(set(self.holds) - before), None))
 
     def settle_request(self, command: m.SettleRequest, account: TokenAccount, bill: Bill) -> dict[str, Any]:
@@ -299,8 +315,7 @@ class PlanningDecisions(TokenFlow):
 
     def start_checks(self, command: m.StartChecks, account: TokenAccount, bill: Bill) -> dict[str, Any]:
         """Begin to check, once that is paid for."""
-        self.enter(command)
-        if self.reserve(account, "check", bill, "diffed"):
+        if self._may_begin(command, account, "check", bill, "diffed"):
             self._happens(m.ChecksStarted)
         return self.told()
 
@@ -347,6 +362,26 @@ class PlanningDecisions(TokenFlow):
     def _policy_overridden(self, expires_at: Any) -> None:
         self.checks_expire_at = expires_at.isoformat()
         self._waits("checked")
+
+    # The pull request, where it is a repository that will be different.
+
+    def pull_request(self, command: m.RecordPullRequest) -> dict[str, Any]:
+        """Know the pull request that carries the change, or takes it back."""
+        self.enter(command)
+        told = command.model_dump(exclude={"change_id", "expected_version"})
+        self._happens(m.PullRequestRecorded, repository=self.repository or "", **told)
+        return self.told()
+
+    @adds_up(m.PullRequestRecorded)
+    def _pull_request_recorded(
+        self, branch: str, commit: str, merged: str | None, number: int, reverts: bool, url: str
+    ) -> None:
+        pull = {"branch": branch, "commit": commit, "merged": merged, "number": number, "url": url}
+        if reverts:
+            self.reverting = pull
+        else:
+            made_of = {"base_commit": self.base_commit, "diff": self.diff, "operations": self.operations}
+            self.pull = {**pull, **made_of, "risk": self.risk}
 
     # The question to people.
 
