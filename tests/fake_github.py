@@ -280,6 +280,8 @@ def move_ref(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
     repository = github.repository(asked, match, "contents", "write")
     if match["ref"].removeprefix("heads/") in repository.protected:
         raise Refused(422, "Cannot update this protected ref.")
+    if not asked.json.get("force"):
+        raise Refused(422, "Update is not a fast forward")
     repository.refs[match["ref"]] = asked.json["sha"]
     return _shown_ref(match["ref"], asked.json["sha"])
 
@@ -376,12 +378,45 @@ def create_pull(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
     return Told(201, _shown_pull(repository, made))
 
 
+@route("GET", REPO + "/pulls/{number}")
+def show_pull(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """A pull request."""
+    repository = github.repository(asked, match, "pull_requests")
+    return _shown_pull(repository, repository.pulls[int(match["number"]) - 1])
+
+
+@route("PUT", REPO + "/pulls/{number}/merge")
+def merge_pull(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """Merge a pull request, if its head is still the one that was looked at and nothing stands against it."""
+    repository = github.repository(asked, match, "contents", "write")
+    pull = repository.pulls[int(match["number"]) - 1]
+    if asked.json["merge_method"] not in repository.merges:
+        raise Refused(405, f"{asked.json['merge_method'].capitalize()} merges are not allowed on this repository.")
+    if pull["state"] != "open" or pull.get("draft"):
+        raise Refused(405, "Pull Request is not mergeable")
+    if repository.rule is not None:
+        raise Refused(405, repository.rule)
+    if asked.json["sha"] != repository.refs[f"heads/{pull['head']}"]:
+        raise Refused(409, "Head branch was modified. Review and try the merge again.")
+    return {"sha": repository.merge(pull["number"]), "merged": True}
+
+
+@route("POST", "/graphql")
+def mark_ready(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
+    """The one mutation that is used: a draft is ready."""
+    assert "markPullRequestReadyForReview" in asked.json["query"]
+    name, _, number = asked.json["variables"]["id"].rpartition("#")
+    github.check_token(asked, name, "pull_requests", "write")
+    github.repositories[name].pulls[int(number) - 1]["draft"] = False
+    return {"data": {"markPullRequestReadyForReview": {"clientMutationId": None}}}
+
+
 @route("PATCH", REPO + "/pulls/{number}")
 def change_pull(github: FakeGitHub, asked: Asked, match: re.Match[str]) -> Any:
-    """Close a pull request."""
+    """Close a pull request, or say something else of it."""
     repository = github.repository(asked, match, "pull_requests", "write")
     pull = repository.pulls[int(match["number"]) - 1]
-    pull["state"] = asked.json["state"]
+    pull.update(asked.json)
     return _shown_pull(repository, pull)
 
 
@@ -463,6 +498,7 @@ def _shown_ref(name: str, sha: str) -> dict[str, Any]:
 def _shown_pull(repository: Repository, pull: dict[str, Any]) -> dict[str, Any]:
     return {
         "number": pull["number"],
+        "node_id": f"{repository.name}#{pull['number']}",
         "html_url": f"https://github.example/{repository.name}/pull/{pull['number']}",
         "state": pull["state"],
         "draft": pull.get("draft", False),

@@ -20,6 +20,9 @@ class Repository:
     default_branch: str = "main"
     protected: set[str] = field(default_factory=lambda: {"main"})
     drafts: bool = True
+    #: The ways to merge that its owner allows, and what rules say against merging anything, if they do.
+    merges: set[str] = field(default_factory=lambda: {"merge", "squash", "rebase"})
+    rule: str | None = None
     objects: dict[str, Any] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     pulls: list[dict[str, Any]] = field(default_factory=list)
@@ -35,10 +38,22 @@ class Repository:
         return made
 
     def keep(self, value: Any) -> str:
-        """The digest of an object, which is kept under it."""
-        digest = sha1(json.dumps(value, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        """The digest of an object, which is kept under it: that of git for files and folders."""
+        if "blob" in value:
+            digest = self._digest(b"blob", value["blob"].encode(errors="surrogateescape"))
+        elif "folder" in value:
+            entries = [(name, *entry) for name, entry in value["folder"].items()]
+            entries.sort(key=lambda entry: (entry[0] + "/" * (entry[1] == FOLDER)).encode())
+            parts = (f"{mode.lstrip('0')} {name}\0".encode() + bytes.fromhex(sha) for name, mode, sha in entries)
+            digest = self._digest(b"tree", b"".join(parts))
+        else:
+            digest = self._digest(b"commit", json.dumps(value, sort_keys=True).encode())
         self.objects[digest] = value
         return digest
+
+    @staticmethod
+    def _digest(kind: bytes, content: bytes) -> str:
+        return sha1(kind + b" %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
     def blob(self, text: str) -> str:
         """Keep a file's text."""

@@ -110,8 +110,9 @@ class Settings(BaseSettings):
         None,
         pattern="^(openai|anthropic):.+$",
         description="Language model that plans what the grammar does not understand, e.g. openai:gpt-5 or"
-        " anthropic:claude-sonnet-4-5. Without one nothing is asked of any. Publish prices of llm.input_tokens and"
-        " llm.output_tokens for it: what has no price is not asked.",
+        " anthropic:claude-sonnet-5-5. Without one nothing is asked of any. Publish prices of llm.input_tokens and"
+        " llm.output_tokens for it, and of llm.cached_input_tokens where those are cheaper: what has no price is not"
+        " asked.",
     )
     planner_base_url: str | None = Field(
         None,
@@ -119,7 +120,25 @@ class Settings(BaseSettings):
         description="Where the model is, if not at its provider: any endpoint that speaks OpenAI's or Anthropic's"
         " language. Plain HTTP goes to this machine only.",
     )
-    planner_key: SecretStr | None = Field(None, description="The provider's key for the model.")
+    planner_key: SecretStr | None = Field(
+        None,
+        description="The provider's key for the model. A secret planner.openai-key or planner.anthropic-key of the"
+        " platform goes before it, and one of a client before both: that client then pays its provider itself.",
+    )
+    planner_day_tokens: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Tokens that all changes of one client may spend on language models in a day (UTC). What would go"
+        " beyond waits for the next day. A spend cap of the client's account can only tighten it.",
+    )
+    guardrail_look_every_s: float = Field(
+        15.0,
+        ge=1,
+        le=300,
+        description="Seconds between two looks at a release that is new, at the least. An app's policy.json can only"
+        " ask for more of them, in watch.look_every_s.",
+    )
     github_app_id: str | None = Field(
         None,
         pattern="^[A-Za-z0-9.]+$",

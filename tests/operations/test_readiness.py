@@ -57,6 +57,7 @@ WRONG: dict[str, tuple[VitalSigns | str, str, str]] = {
     "a tenant is poisoned": (
         replace(HEALTHY, poisoned=[Poisoned("usage", 2, "KeyError")]), "poisoned", "usage has stopped for 2 tenants",
     ),
+    "a model has no price": (replace(HEALTHY, model_can_be_paid=False), "planner model", "no price on any client's"),
     "a job is overdue": (replace(HEALTHY, overdue_s=400.0), "jobs", "overdue by 400 s"),
     "a job is dead": (replace(HEALTHY, jobs={"dead": 1}), "jobs", "1 is dead"),
     "the books are wrong": (

@@ -9,7 +9,6 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import httpx2
 from pydantic_ai.models import Model
@@ -23,10 +22,11 @@ from felix.domain.errors import Invalid
 
 #: A plan has kilobytes; what answers with more is no model.
 MAX_ANSWER_BYTES = 4 * 2**20
+#: What is sent where there is no key, as to a server of one's own: the SDKs take an empty one from the environment.
+NO_KEY = "none"
 _NAME = re.compile(r"(openai|anthropic):([A-Za-z0-9][A-Za-z0-9._:/-]{0,150})", re.ASCII)
 _ADDRESSES = {"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
 
-Provider = Literal["openai", "anthropic"]
 #: A model for as long as one run lasts; it is opened with the key.
 OpenModel = Callable[[str], AbstractAsyncContextManager[Model]]
 
@@ -60,6 +60,7 @@ class ModelEndpoint:
     async def open(self, key: str) -> AsyncIterator[Model]:
         """The model, with connections of its own that end with the run. Redirects are errors: they would take the key
         elsewhere."""
+        key = key or NO_KEY
         async with httpx2.AsyncClient(
             follow_redirects=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "felix"},

@@ -13,7 +13,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ from felix.adapters.llm_models import OpenModel
 from felix.application.changes.planners import Answered, Budget, PlannerIdentity, PlanRequest, Usage
 from felix.domain.apps.tree import InvalidApp
 from felix.domain.changes.limits import ChangeTooLarge, SecretInChange, check_operations
+from felix.domain.changes.messages import ModelKey
 from felix.domain.changes.operations.draft import OperationRefused
 from felix.domain.changes.operations.union import Proposed, written
 from felix.domain.changes.planning.base import Answer, Asked, Declined, Planned
@@ -103,6 +104,9 @@ class Ask(BaseModel):
 class LLMPlanner:
     """One model. Safe from any thread; each plan is a run of its own."""
 
+    name, instructions = PLANNER, INSTRUCTIONS
+    plans: type[Plan] = Plan
+
     def __init__(
         self,
         provider: str,
@@ -111,21 +115,22 @@ class LLMPlanner:
         key: Callable[[], AbstractContextManager[str]],
         keep: Callable[[bytes], str],
         *,
+        whose: ModelKey = "setting",
         request_timeout_s: float = REQUEST_TIMEOUT_S,
         run_timeout_s: float = RUN_TIMEOUT_S,
     ) -> None:
         """``key`` opens the provider's key for one run; ``keep`` stores a transcript and says its digest."""
-        self._provider, self._model = provider, model
+        self._provider, self._model, self._whose = provider, model, whose
         self._open_model, self._key, self._keep = open_model, key, keep
         self._settings = ModelSettings(max_tokens=MAX_OUTPUT_TOKENS, max_retries=0, timeout=request_timeout_s)
         self._run_timeout_s = run_timeout_s
 
     @cached_property
     def identity(self) -> PlannerIdentity:
-        """Who it is. The digest is over the instructions and the schemas that an answer has to follow."""
-        schemas = [json.dumps(each.model_json_schema(), sort_keys=True) for each in (Plan, Ask)]
-        digest = sha256("\0".join([INSTRUCTIONS, *schemas]).encode()).hexdigest()
-        return PlannerIdentity(PLANNER, self._provider, f"{self._provider}:{self._model}", digest)
+        """Who it is, and whose key it asks with."""
+        model = f"{self._provider}:{self._model}"
+        template = _template_digest(self.instructions, self.plans)
+        return PlannerIdentity(self.name, self._provider, model, template, self._whose)
 
     def plan(self, asked: PlanRequest, budget: Budget) -> Answered:
         """Plan by one to three requests.
@@ -133,9 +138,9 @@ class LLMPlanner:
         Raises :class:`ModelAway`, :class:`ModelLimited`, :class:`ModelKeyRefused`, :class:`ModelRefuses`, and what the
         budget raises; whatever happens, every hold has ended.
         """
-        shown = "\n".join(_sections(asked, secrets.token_hex(8)))
+        shown = "\n".join(self.sections(asked, secrets.token_hex(8)))
         if len(shown.encode()) > MAX_SHOWN_BYTES:
-            return Answered(Declined("The app is too large to be shown to a model."), self.identity)
+            return Answered(Declined("There is too much to be shown to a model."), self.identity)
         with self._key() as key:
             return asyncio.run(self._run(asked, shown, key, budget))
 
@@ -143,8 +148,8 @@ class LLMPlanner:
         meter = _Meter(budget, self.identity)
         refusals: list[str] = []
         agent: Agent[None, Plan | Ask] = Agent(
-            output_type=[ToolOutput(Plan, name="plan"), ToolOutput(Ask, name="ask")],
-            instructions=INSTRUCTIONS,
+            output_type=[ToolOutput(self.plans, name="plan"), ToolOutput(Ask, name="ask")],
+            instructions=self.instructions,
             retries={"tools": 0, "output": MAX_ATTEMPTS - 1},
             capabilities=[meter],
             name="planner",
@@ -152,7 +157,7 @@ class LLMPlanner:
 
         @agent.output_validator
         def fits(output: Plan | Ask) -> Plan | Ask:
-            if isinstance(output, Plan) and (why := _misfit(output, asked)) is not None:
+            if isinstance(output, Plan) and (why := self.misfit(output, asked)) is not None:
                 refusals.append(why)
                 raise ModelRetry(f"These operations were refused: {why}")
             return output
@@ -185,7 +190,22 @@ class LLMPlanner:
     def _answer(self, output: Plan | Ask) -> Answer:
         if isinstance(output, Ask):
             return Asked(clean(output.question).text, tuple(clean(each).text for each in output.candidates))
-        return Planned(tuple(output.operations), PLANNER, clean(output.rationale).text)
+        return Planned(tuple(output.operations), self.name, clean(output.rationale).text)
+
+    def sections(self, asked: PlanRequest, nonce: str) -> Iterator[str]:
+        """What the model reads, between fences."""
+        return _sections(asked, nonce)
+
+    def misfit(self, plan: Plan, asked: PlanRequest) -> str | None:
+        """Why a plan does not fit, in words for the model; None where it does."""
+        return _misfit(plan, asked)
+
+
+@cache
+def _template_digest(instructions: str, plans: type[BaseModel]) -> str:
+    """Over the instructions, and the schemas that an answer has to follow."""
+    schemas = [json.dumps(each.model_json_schema(), sort_keys=True) for each in (plans, Ask)]
+    return sha256("\0".join([instructions, *schemas]).encode()).hexdigest()
 
 
 class _Meter(AbstractCapability[None]):
@@ -235,7 +255,7 @@ def _used(response: ModelResponse, worst: Usage) -> Usage:
     if told.unmeasured_requests or not told.input_tokens:
         came = _tokens(len(ModelMessagesTypeAdapter.dump_json([response])))
         return Usage(worst.input_tokens, min(came, worst.output_tokens), estimated=True)
-    return Usage(told.input_tokens, told.output_tokens)
+    return Usage(told.input_tokens, told.output_tokens, min(told.cache_read_tokens, told.input_tokens))
 
 
 def _tokens(size_bytes: int) -> int:
@@ -289,17 +309,19 @@ def _misfit(plan: Plan, asked: PlanRequest) -> str | None:
 def _sections(asked: PlanRequest, nonce: str) -> Iterator[str]:
     yield f"Fence: {nonce}"
     app = {path: _cleaned(asked.tree.files[path]) for path in sorted(asked.tree.files)}
-    yield from _section(nonce, "app", json.dumps(app, ensure_ascii=False, separators=(",", ":")))
-    yield from _section(nonce, "modules that can be installed", json.dumps(dict(sorted(asked.catalogue.items()))))
+    told, _ = asked.known.redact(json.dumps(app, ensure_ascii=False, separators=(",", ":")))
+    yield from section(nonce, "app", told)
+    yield from section(nonce, "modules that can be installed", json.dumps(dict(sorted(asked.catalogue.items()))))
     for passage in asked.context:
-        yield from _section(nonce, f"material from {passage.source}", clean(passage.text).text)
-    yield from _section(nonce, "request", clean(asked.prompt).text)
+        yield from section(nonce, f"material from {passage.source}", clean(passage.text).text)
+    yield from section(nonce, "request", clean(asked.prompt).text)
     for question, answer in asked.answers:
-        yield from _section(nonce, "question", clean(question).text)
-        yield from _section(nonce, "answer", clean(answer).text)
+        yield from section(nonce, "question", clean(question).text)
+        yield from section(nonce, "answer", clean(answer).text)
 
 
-def _section(nonce: str, title: str, text: str) -> Iterator[str]:
+def section(nonce: str, title: str, text: str) -> Iterator[str]:
+    """A piece of what the model reads, between its fences."""
     yield f"<<<{nonce} {' '.join(clean(title).text.split())[:200]}>>>"
     yield text
     yield f"<<<{nonce}>>>"

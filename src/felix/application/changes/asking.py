@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from felix.application.changes.places import account_of, environment_at, leave_queue
+from felix.application.changes.places import account_of, environment_at, leave_queue, repository_at
 from felix.application.changes.pricing import quotes
 from felix.application.erasure import keep
 from felix.application.unit_of_work import UnitOfWork, handles
@@ -107,7 +107,10 @@ def _index(root_keys: RootKeys, tenant_id: UUID, words: str) -> str:
 @handles(RequestChange)
 def request_change(command: RequestChange, unit: UnitOfWork) -> dict[str, Any]:
     """Begin a change with what it may cost; nothing is held before its first step."""
-    environment = environment_at(command.app, command.environment, unit)
+    if command.source is None:
+        environment = environment_at(command.app, command.environment, unit)
+    else:
+        environment = repository_at(command.source, command.app, unit)
     unit.get(TokenAccount, command.account_id)
     if command.retry_of is not None:
         unit.get(Change, command.retry_of)

@@ -12,9 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from felix.domain.apps.tree import AppTree
+from felix.domain.changes.messages import ModelKey
 from felix.domain.changes.operations.draft import Library
 from felix.domain.changes.planning.base import Answer, Asked, Declined, Planned
 from felix.domain.changes.planning.grammar import planner as grammar
+from felix.domain.context.known_secrets import NO_SECRETS, KnownSecrets
+from felix.domain.metering.rate_card import UnknownPrice
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +25,15 @@ class PlannerIdentity:
     """Who planned, so that nobody takes a grammar for a model or one model for another.
 
     ``model`` is named with its provider, such as ``openai:gpt-5``; rate cards price it under this name.
-    ``template_digest`` is the SHA-256 of everything that is said to the model beside what the client wrote.
+    ``template_digest`` is the SHA-256 of everything that is said to the model beside what the client wrote, and ``key``
+    whose key it is asked with.
     """
 
     planner: str
     provider: str | None = None
     model: str | None = None
     template_digest: str | None = None
-    cached: bool = False
+    key: ModelKey | None = None
 
 
 class Passage(Protocol):
@@ -57,6 +61,8 @@ class PlanRequest:
     library: Library
     context: Sequence[Passage] = ()
     answers: Sequence[tuple[str, str]] = ()
+    #: What no planner is told, of the app itself either.
+    known: KnownSecrets = NO_SECRETS
 
     @property
     def said(self) -> str:
@@ -73,12 +79,14 @@ class Usage:
 
     input_tokens: int
     output_tokens: int
+    cached_input_tokens: int = 0
     estimated: bool = False
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
             self.estimated or other.estimated,
         )
 
@@ -142,12 +150,20 @@ class PlannerChain:
     planners: Sequence[Planner]
 
     def plan(self, asked: PlanRequest, budget: Budget) -> Answered:
-        """Ask one after the other. What was used and written down on the way to a question goes with it."""
+        """Ask one after the other. What was used and written down on the way to a question goes with it.
+
+        A model without a price is not asked; whoever has nothing else to say about the prompt says so.
+        """
         question: Answered | None = None
         last = Answered(Declined("There is no planner that could read this."), PlannerIdentity("none"))
         used, transcript = NO_USAGE, None
         for planner in self.planners:
-            last = planner.plan(asked, budget)
+            try:
+                last = planner.plan(asked, budget)
+            except UnknownPrice:
+                if question is None:
+                    raise
+                break
             used, transcript = used + last.usage, last.transcript or transcript
             if isinstance(last.answer, Planned):
                 return replace(last, usage=used, transcript=transcript)

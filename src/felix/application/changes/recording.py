@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Any
 
-from felix.application.changes.places import account_of, environment_of, leave_queue
-from felix.application.changes.pricing import bill
+from felix.application.changes.places import account_of, environment_at, environment_of, leave_queue
+from felix.application.changes.pricing import bill, bill_of_request
 from felix.application.unit_of_work import UnitOfWork, handles
 from felix.domain.changes import messages as m
 from felix.domain.changes.change import Change
+from felix.eventstore import model_spending
+from felix.eventstore.recorded_plans import remembered
 
 
 @handles(m.StartIngestion)
@@ -36,21 +39,37 @@ def start_planning(command: m.StartPlanning, unit: UnitOfWork) -> dict[str, Any]
 def hold_for_request(command: m.HoldForRequest, unit: UnitOfWork) -> dict[str, Any]:
     """Hold the worst case of one request to a model."""
     change = unit.get(Change, command.change_id)
-    return change.hold_for_request(command, account_of(change, unit), bill(unit, command.lines))
+    priced = bill_of_request(unit, command.lines, change.model_key)
+    place, today = (unit.partition, unit.context.tenant_id), unit.context.at.astimezone(UTC).date()
+    ((spent_mtok,),) = unit.ask_beside(model_spending.spent_on(place, today))
+    told = change.hold_for_request(command, account_of(change, unit), priced, spent_mtok)
+    if told["hold_id"] is not None and priced.amount_mtok:
+        for write in model_spending.held(place, told["hold_id"], today, priced.amount_mtok):
+            unit.beside(write)
+    return told
 
 
 @handles(m.SettleRequest)
 def settle_request(command: m.SettleRequest, unit: UnitOfWork) -> dict[str, Any]:
     """Pay for one request to a model."""
     change = unit.get(Change, command.change_id)
-    return change.settle_request(command, account_of(change, unit), bill(unit, command.lines))
+    priced = bill_of_request(unit, command.lines, change.model_key)
+    told = change.settle_request(command, account_of(change, unit), priced)
+    place = (unit.partition, unit.context.tenant_id)
+    unit.beside(model_spending.settled(place, command.hold_id, 0 if command.unmeasured else priced.amount_mtok))
+    return told
 
 
 @handles(m.RecordPlan)
 def record_plan(command: m.RecordPlan, unit: UnitOfWork) -> dict[str, Any]:
-    """Pay for a plan."""
+    """Pay for a plan, and let it be found again by what was asked."""
     change = unit.get(Change, command.change_id)
-    return change.planned(command, account_of(change, unit), bill(unit, command.lines))
+    told = change.planned(command, account_of(change, unit), bill(unit, command.lines))
+    if command.question is not None and change.state == "planned":
+        place, asked = (unit.partition, unit.context.tenant_id), bytes.fromhex(command.question)
+        for write in remembered(place, asked, change.local_id, change.version, unit.context.at):
+            unit.beside(write)
+    return told
 
 
 @handles(m.AskClarification)
@@ -79,6 +98,20 @@ def record_checks(command: m.RecordChecks, unit: UnitOfWork) -> dict[str, Any]:
     """Pay for the checks."""
     change = unit.get(Change, command.change_id)
     return change.checked(command, account_of(change, unit), bill(unit, command.lines))
+
+
+@handles(m.FollowRepository)
+def follow_repository(command: m.FollowRepository, unit: UnitOfWork) -> dict[str, Any]:
+    """Know where the branch of a repository is."""
+    environment = environment_at(command.app, command.environment, unit)
+    environment.follow(command)
+    return {"commit": environment.commit, "tree": environment.tree}
+
+
+@handles(m.RecordPullRequest)
+def record_pull_request(command: m.RecordPullRequest, unit: UnitOfWork) -> dict[str, Any]:
+    """Know the pull request of a change."""
+    return unit.get(Change, command.change_id).pull_request(command)
 
 
 @handles(m.RequestApproval)

@@ -27,7 +27,7 @@ from felix.domain.values import MAX_SINGLE_AMOUNT, AmountOrZero, MeterName, Name
 
 MAX_PRICES = 500
 MAX_TIERS = 20
-#: What ``UsageLine.trace`` of the ledger takes.
+#: A trace is kept beside every charge, and there are millions of those.
 MAX_TRACE_CHARS = 200
 
 #: So many units cost ``price_mtok``: 1,000 or 1,000,000 for language models. The limit keeps the sums of tiers short.
