@@ -32,9 +32,11 @@ from felix.domain.context.document import (
     ReplaceDocument,
     TooManyDocuments,
 )
+from felix.domain.context.known_secrets import NO_SECRETS
 from felix.domain.context.reading import Reading
 from felix.domain.errors import NotFound
 from felix.domain.ledger.errors import InsufficientTokens
+from felix.eventstore.connections import connect
 
 TREE = AppTree({"app.json": {"spec_version": 1, "app": "shop", "title": "Shop"}})
 #: With fewer hits among the first five the passages of a prompt would too often be about something else.
@@ -81,7 +83,7 @@ def library(postgres_url: str, template: str, tmp_path_factory: pytest.TempPathF
     index = bootstrap.open_context_index(bootstrap.Endpoints(database, None, None))
     objects = Objects.open(Path(tmp_path_factory.mktemp("objects")))
     with open_office(database) as office:
-        desk = DocumentDesk(index, cache(lambda: objects), read_pdf)
+        desk = DocumentDesk(index, cache(lambda: objects), read_pdf, lambda place: NO_SECRETS)
         yield Library(office, desk, office.open_account(10**7), office.open_account(10**7, tenant=GLOBEX))
     index.close()
     with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -192,7 +194,7 @@ def test_a_string_planted_in_one_tenant_is_never_in_the_context_of_another(libra
     # The control: whoever planted it finds it.
     assert canary.encode() in gather((0, GLOBEX), "shop", "vault", TREE, library.desk.index).content
     # Each belt holds without the other: row-level security alone ...
-    with bootstrap.connect(bootstrap.Endpoints(library.office.database, None, None).as_role("felix_reader")) as reader:
+    with connect(bootstrap.Endpoints(library.office.database, None, None).as_role("felix_reader")) as reader:
         with reader.transaction():
             reader.execute("select set_config('felix.tenant', %s, true)", (str(ACME),))
             seen = reader.execute("select distinct tenant_id from felix.context_passages").fetchall()

@@ -25,12 +25,13 @@ from felix.application.outcome import Outcome
 from felix.application.performer import new_context
 from felix.application.secrets import NotASecret, TenantSecretStore, User, setting, with_root_keys
 from felix.domain.base import Command
+from felix.domain.context.known_secrets import marks_of
 from felix.domain.errors import Corrupt, NotFound, Unavailable
 from felix.domain.secrets.tenant_secrets import EndSecretVersion, RemoveSecret, RotateTenantKey, SealSecretsAnew
 from felix.eventstore import root_rotation
 from felix.eventstore.connections import connect
 from felix.eventstore.sealing import RootKeys, SealBroken, new_root_key
-from felix.eventstore.tenant_secrets import SecretShelf
+from felix.eventstore.tenant_secrets import MarkShelf, SecretShelf
 from felix.settings import Settings
 
 #: Nothing else looks like this, so it is found wherever it has got to.
@@ -116,6 +117,57 @@ def test_without_a_record_nobody_gets_a_value(safe: Safe, database: str) -> None
         owner.execute("grant insert on felix.events to felix_writer")
     assert safe.get() == CANARY, "with the record there is one"
     assert len(safe.told("secrets.secret_used")) == 1
+
+
+def test_a_secret_is_found_in_texts_of_its_client_for_as_long_as_it_is_kept(safe: Safe, database: str) -> None:
+    reader = bootstrap.Endpoints(database, None, None).as_role("felix_reader")
+    shelf = MarkShelf(lambda: connect(reader), lambda: safe.root_keys)
+    place = {tenant: (safe.store.partition_of(tenant), tenant) for tenant in (ACME, GLOBEX)}
+
+    def names(value: str, tenant: UUID = ACME) -> str | None:
+        return shelf.of(place[tenant]).named_in(f"token: {value}")
+
+    first, second = CANARY, CANARY.replace("Canary", "Second")
+    safe.put(first)
+    safe.put("1234567", name="pin")
+    assert names(first) == "github" and names(base64.b64encode(first.encode()).decode()) == "github"
+    assert names(first, GLOBEX) is None and names("1234567") is None
+    safe.put(second, overlap_s=3_600)
+    assert names(first) == names(second) == "github"
+    # Set before anything was marked: it is marked when the tenant's key is replaced.
+    with safe.owner() as owner:
+        owner.execute("delete from felix.secret_marks")
+    assert names(second) is None
+    assert safe.seal_anew(safe.rotate_key()).accepted
+    assert names(first) == names(second) == "github"
+    safe.rotate_root()
+    assert names(second) == "github"
+    third = CANARY.replace("Canary", "Others")
+    safe.put(third)
+    assert (names(first), names(second), names(third)) == (None, None, "github")
+    assert safe.perform(RemoveSecret(name="github")).accepted
+    assert names(third) is None
+
+
+def test_marks_tell_nobody_a_value_and_each_reader_only_those_of_the_client_that_is_bound(
+    safe: Safe, database: str
+) -> None:
+    for tenant in (ACME, GLOBEX):
+        safe.put(CANARY, tenant=tenant)
+    with safe.owner() as owner:
+        rows = owner.execute("select tenant_id, head, size_chars, mark, m::text from felix.secret_marks m").fetchall()
+    assert len({row[1] for row in rows}) == len({row[3] for row in rows}) == len(rows), "equal values have other marks"
+    spelled = {CANARY, CANARY[:8], base64.b64encode(CANARY.encode()).decode()[:8]}
+    assert not any(each in row[4] or each.encode() in row[1] + row[3] for row in rows for each in spelled)
+    guessed = {mark.mark for mark in marks_of(b"\0" * 32, "github", CANARY)}
+    assert guessed and not guessed & {row[3] for row in rows}
+    endpoints = bootstrap.Endpoints(database, None, None)
+    with connect(endpoints.as_role("felix_reader")) as reader, reader.transaction():
+        reader.execute("select set_config('felix.tenant', %s, true)", (str(ACME),))
+        assert set(reader.execute("select distinct tenant_id from felix.secret_marks")) == {(ACME,)}
+    for role in ("felix_founder", "felix_projector"):
+        with connect(endpoints.as_role(role)) as other, pytest.raises(psycopg.errors.InsufficientPrivilege):
+            other.execute("select 1 from felix.secret_marks")
 
 
 def test_each_client_gets_its_own_and_nobody_elses(safe: Safe) -> None:

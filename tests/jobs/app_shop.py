@@ -229,7 +229,7 @@ def open_shop(database: str, directory: Path) -> Iterator[Shop]:
         book = bootstrap.open_job_book(endpoints)
         directory_of_tenants = bootstrap.open_directory(endpoints, partitions=PARTITIONS)
         secrets = bootstrap.open_secrets(endpoints, office.performer, directory_of_tenants.partition_of, settings)
-        upkeep = PlatformUpkeep(endpoints, book, partitions=PARTITIONS, settings=settings)
+        upkeep = PlatformUpkeep(endpoints, book, secrets, partitions=PARTITIONS, settings=settings)
         policies = bootstrap.open_runner(endpoints, partitions=PARTITIONS)
         sealing = Sealing(bootstrap.following_root_keys(settings), bootstrap.open_vault(settings))
         policies.start()

@@ -13,13 +13,13 @@ sys.path.append(str(Path(__file__).parents[1] / "application"))
 
 from workshop import Workshop, open_workshop
 
-from felix import bootstrap
+from felix.bootstrap import following
 
 
 @pytest.fixture
 def workshop(database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
     """A workshop on a fresh database. Grants do not wake changes there: tests count the jobs that they make."""
-    others = tuple(policy for policy in bootstrap.POLICIES if policy.name != "moves_wake_changes")
-    monkeypatch.setattr(bootstrap, "POLICIES", others)
+    others = tuple(policy for policy in following.POLICIES if policy.name != "moves_wake_changes")
+    monkeypatch.setattr(following, "POLICIES", others)
     with open_workshop(database) as opened:
         yield opened

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from offices import until
+from offices import ACME, until
 from workshop import CALLS, DONE, Workshop
 
 from felix.application.jobs.kinds import BACKOFF_S, MAX_BACKOFF_S, ClaimLost, JobContext, job, pause_s
@@ -246,3 +246,27 @@ def test_pauses_double_are_spread_and_end_somewhere() -> None:
 def test_two_kinds_of_one_name_are_refused() -> None:
     with pytest.raises(TypeError, match="two kinds"):
         job("test.note")(lambda context: {})
+
+
+def test_a_job_that_has_nothing_to_do_yet_waits_and_loses_no_attempt(workshop: Workshop) -> None:
+    key = workshop.plan("test.note", "a")
+    claimed = workshop.claim(key)
+    until_at = datetime.now(UTC) + timedelta(hours=1)
+    assert workshop.book.wait(claimed, until_at)
+    row = workshop.row(key)
+    assert (row["state"], row["attempts"], row["due_at"]) == ("waiting", 0, until_at)
+    assert workshop.book.hand_out(10) == [] and workshop.book.claim(key, {}) is None
+    assert not workshop.book.wait(claimed, until_at), "whoever has lost the claim changes nothing"
+    assert workshop.row(key) == row
+
+
+def test_what_waits_for_its_time_is_hastened_for_one_tenant_and_one_kind(workshop: Workshop) -> None:
+    mine, other_kind = workshop.plan("test.note", "a", in_s=3_600), workshop.plan("test.call", "a", in_s=3_600)
+    nobodys = workshop.plan("test.note", "a", in_s=3_600, tenant=None)
+    running, due = workshop.plan("test.note", "runs"), workshop.plan("test.note", "due")
+    claimed = workshop.claim(running)
+    assert workshop.book.hasten((mine[0], ACME), "test.note") == 1
+    assert workshop.book.hasten((mine[0], ACME), "test.note") == 0, "what is due is not put behind others"
+    assert set(workshop.book.hand_out(10)) == {mine, due}
+    assert {workshop.row(key)["state"] for key in (other_kind, nobodys)} == {"waiting"}
+    assert workshop.row(running)["state"] == "running" and workshop.book.finish(claimed, {})

@@ -29,7 +29,9 @@ NOW = datetime.now(UTC) - timedelta(seconds=5)
 def data_dir(workshop: Workshop, tmp_path: Path) -> Iterator[Path]:
     """Where mails are left by a worker that knows the root key; Ada is known."""
     settings = Settings(_env_file=None, data_dir=tmp_path, root_key=ROOT_KEY, public_url="https://felix.example.com")
-    upkeep = PlatformUpkeep(workshop.endpoints, workshop.book, partitions=PARTITIONS, settings=settings)
+    upkeep = PlatformUpkeep(
+        workshop.endpoints, workshop.book, workshop.secrets, partitions=PARTITIONS, settings=settings
+    )
     workshop.runner = JobRunner(workshop.book, workshop.office.performer, upkeep, None)  # type: ignore[arg-type]
     workshop.change(
         "insert into felix.users (user_id, email_index, registered_at) values (%s, %s, now())",

@@ -16,6 +16,7 @@ from felix.application import policies
 from felix.application.performer import new_context
 from felix.application.policies import deadlines_book_expiries, expiring_lots_are_announced
 from felix.application.policies.base import Policy, Terms
+from felix.bootstrap import following
 from felix.domain.ledger import messages as m
 from felix.eventstore.jobs import NewJob
 from felix.eventstore.mapper import RecordedEvent
@@ -229,7 +230,7 @@ class HoldsUpset(Policy):
 
 
 def _retell_with(workshop: Workshop, policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "POLICIES", (policy,))
+    monkeypatch.setattr(following, "POLICIES", (policy,))
     workshop.retell()
 
 

@@ -11,9 +11,9 @@ import pytest
 from offices import until
 from workshop import DONE, Workshop
 
-from felix import bootstrap
 from felix.application.jobs.kinds import KINDS
 from felix.application.jobs.schedule import SCHEDULE, CronEntry
+from felix.bootstrap.books import connect_to_jobs
 from felix.eventstore.jobs import NewJob, ScheduleBook
 from felix.worker.ticker import Ticker
 
@@ -34,7 +34,7 @@ class SetClock(ScheduleBook):
 @pytest.fixture
 def books(workshop: Workshop) -> Iterator[tuple[SetClock, SetClock]]:
     """Two processes that want to tick."""
-    connect = bootstrap._connect_to_jobs(workshop.endpoints, "felix_projector")
+    connect = connect_to_jobs(workshop.endpoints, "felix_projector")
     pair = SetClock(connect), SetClock(connect)
     yield pair
     for book in pair:

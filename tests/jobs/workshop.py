@@ -114,7 +114,7 @@ def open_workshop(database: str) -> Iterator[Workshop]:
         book = bootstrap.open_job_book(endpoints)
         directory = bootstrap.open_directory(endpoints, partitions=PARTITIONS)
         secrets = bootstrap.open_secrets(endpoints, office.performer, directory.partition_of, settings)
-        upkeep = PlatformUpkeep(endpoints, book, partitions=PARTITIONS)
+        upkeep = PlatformUpkeep(endpoints, book, secrets, partitions=PARTITIONS)
         runner = JobRunner(book, office.performer, upkeep, secrets)
         DONE.clear()
         CALLS.clear()

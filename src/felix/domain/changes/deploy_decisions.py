@@ -37,12 +37,15 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
         """Wait for one's turn.
 
         :raises MayNotDecide, BaseMoved, ReleaseQuarantined, ReleaseRunsAlready, EnvironmentIsClosed, QueueIsFull:
+        :raises MergedAtOnce:
         """
         actor = self.context.actor
         if role_of(actor) not in DECIDERS:
             raise errors.MayNotDecide()
         self.enter(command)
         self._is_head(self.base_tree, environment)
+        if environment.source is not None and command.strategy.kind != "instant":
+            raise errors.MergedAtOnce(strategy=command.strategy.kind)
         environment.refuse_release(self.release or "")
         priority: Priority = "founder" if role_of(actor) == "founder" else "normal"
         self._queue(environment, actor, priority, command.strategy)
@@ -62,7 +65,24 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
     @adds_up(m.DeployQueued)
     def _queued(self, priority: Priority, strategy: dict[str, Any]) -> None:
         self.strategy, self.priority = strategy, priority
+        self.export = None
         self._waits("queued", self.starts_until)
+
+    def exported(self, command: m.RecordExport) -> dict[str, Any]:
+        """Know where what it destroys is kept."""
+        self.enter(command)
+        self._happens(
+            m.LossesExported,
+            entities=command.entities,
+            export=command.export,
+            records=command.records,
+            size_bytes=command.size_bytes,
+        )
+        return self.told(export=command.export)
+
+    @adds_up(m.LossesExported)
+    def _exported(self, export: str) -> None:
+        self.export = export
 
     def start_deploy(
         self, command: m.StartDeploy, environment: AppEnvironment, account: TokenAccount, bill: Bill
@@ -70,8 +90,11 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
         """Take the lock, hold what the deployment costs, and begin; or wait for tokens, and let others go first.
 
         :raises BindingBroken, BaseMoved, WrongRollbackTarget, ReleaseQuarantined, EnvironmentIsLocked, NotYourTurn:
+        :raises NotExported:
         """
         self.enter(command)
+        if self.destroys(environment) and self.export is None:
+            raise errors.NotExported()
         self._is_head(self.base_tree, environment)
         self._is_what_was_approved(command)
         if command.rollback_to != environment.stable:
@@ -87,6 +110,10 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
         )
         self._begin_deployment(deployment_id, fence, command.rollback_to, command.release)
         return self.told(deployment_id=deployment_id, fence=fence)
+
+    def destroys(self, environment: AppEnvironment) -> bool:
+        """Whether records lose something by it. Code that is changed elsewhere has none."""
+        return self.risk == "destructive" and environment.source is None
 
     def _begin_deployment(self, deployment_id: str, fence: int, previous: str, release: str) -> None:
         self._happens(
@@ -198,8 +225,13 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
 
     # The end that everybody wants.
 
-    def promote(self, command: m.Promote, environment: AppEnvironment, account: TokenAccount) -> dict[str, Any]:
-        """Let everybody have it. Raises ``StepsLeft``, ``DeployPaused`` and ``GuardrailFails``."""
+    def promote(
+        self, command: m.Promote, environment: AppEnvironment, account: TokenAccount, held: int
+    ) -> dict[str, Any]:
+        """Let everybody have it, and let out the effects that were ``held`` back: so many.
+
+        :raises StepsLeft, DeployPaused, GuardrailFails:
+        """
         lock = self._deploys(command, environment, account)
         strategy = self._strategy()
         left = strategy.steps[-1] if strategy.steps else (0 if strategy.kind == "preview" else None)
@@ -212,12 +244,18 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
             bakes_until=self.deciding_at + timedelta(seconds=strategy.bake_s),
             release=lock["candidate"],
         )
-        return self.told(release=lock["candidate"])
+        if held:
+            self._happens(m.EffectsReleased, count=held, deployment_id=lock["deployment_id"])
+        return self.told(release=lock["candidate"], effects_released=held)
 
     @adds_up(m.DeployPromoted)
     def _promoted(self, bakes_until: datetime) -> None:
         self.bakes_until, self.weight = bakes_until.isoformat(), None
         self._waits("baking")
+
+    @adds_up(m.EffectsReleased)
+    def _effects_released(self) -> None:
+        """What went out is in the outbox."""
 
     def succeed(
         self, command: m.Succeed, environment: AppEnvironment, account: TokenAccount, bill: Bill
@@ -239,7 +277,7 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
 
     # The way back.
 
-    def start_rollback(self, command: m.StartRollback, environment: AppEnvironment) -> dict[str, Any]:
+    def start_rollback(self, command: m.StartRollback, environment: AppEnvironment, held: int) -> dict[str, Any]:
         """Go back. A change that asks for nothing else takes the lock with it, when its turn has come."""
         self.enter(command)
         if self.state == "queued":
@@ -248,10 +286,10 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
             self.go_back(environment, command.reason)
         else:
             environment.locked_by(self.local_id, command.fence)
-            self.roll_back(environment, command.reason, guardrail=command.guardrail)
+            self.roll_back(environment, command.reason, held, guardrail=command.guardrail)
         return self.told(fence=environment.fence, release=environment.stable)
 
-    def abort(self, command: m.AbortDeploy, environment: AppEnvironment) -> dict[str, Any]:
+    def abort(self, command: m.AbortDeploy, environment: AppEnvironment, held: int) -> dict[str, Any]:
         """Stop a deployment; where there is none to stop, say so. An abort goes before every promotion.
 
         :raises MayNotDecide, ChangeMovedOn:
@@ -261,18 +299,31 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
         if self.state not in LIVE:
             return self.told(aborted=False)
         self.enter(command)
-        self.roll_back(environment, command.reason)
+        self.roll_back(environment, command.reason, held)
         return self.told(aborted=True, release=environment.stable)
 
     def roll_back(
-        self, environment: AppEnvironment, reason: str, *, to: str | None = None, guardrail: str | None = None
+        self,
+        environment: AppEnvironment,
+        reason: str,
+        held: int,
+        *,
+        to: str | None = None,
+        guardrail: str | None = None,
     ) -> None:
-        """Let what ran before run again, at once. What is gone is not deployed here any more."""
+        """Let what ran before run again, at once. What is gone is not deployed here any more, and the effects of it
+        that were ``held`` back, so many, are never seen."""
         lock = environment.locked_by(self.local_id)
         gone = lock["candidate"]
         environment.bring_back(lock, to, quarantine=gone if gone != to else None)
         environment.reopen()
         self._rolls_back(gone, environment.stable, reason, guardrail)
+        if held:
+            self._happens(m.EffectsDropped, count=held, deployment_id=lock["deployment_id"])
+
+    @adds_up(m.EffectsDropped)
+    def _effects_dropped(self) -> None:
+        """What is never sent is in the outbox."""
 
     def go_back_in_turn(self, environment: AppEnvironment, reason: str) -> bool:
         """Go back at once if nothing is under way, or when that is over; whether it was at once."""
@@ -343,16 +394,18 @@ class DeployDecisions(ApprovalDecisions, EndingDecisions):
 
     # What founders do beside the rules.
 
-    def force_back(self, environment: AppEnvironment, release: str, reason: str) -> None:
+    def force_back(self, environment: AppEnvironment, release: str, reason: str, held: int) -> None:
         """Go back to a release, whatever is under way with this change."""
         environment.entry(release)
-        self.roll_back(environment, reason, to=release)
+        self.roll_back(environment, reason, held, to=release)
 
-    def free(self, environment: AppEnvironment, lock: dict[str, Any], account: TokenAccount, reason: str) -> None:
+    def free(
+        self, environment: AppEnvironment, lock: dict[str, Any], account: TokenAccount, reason: str, held: int
+    ) -> None:
         """End this change's deployment, whatever state it is in, and free the environment. Nothing of it is paid."""
         self.give_back(account)
         if self.state in LIVE:
-            self.roll_back(environment, reason)
+            self.roll_back(environment, reason, held)
         environment.reopen()
         if self.state == "attention":
             environment.unlock(lock)

@@ -25,6 +25,10 @@ class PriceCeilingReached(PaymentRequired):
     """The step would make the change cost more than its ceiling."""
 
 
+class ModelDayLimitReached(PaymentRequired):
+    """What a client may spend on language models in a day is spent or held; the next day begins at midnight UTC."""
+
+
 class CeilingNotHigher(Refused):
     """The new ceiling is not above the one the change has."""
 
@@ -75,6 +79,10 @@ class OtherBinding(Refused):
 
 class BindingBroken(Refused):
     """What is stored is not what was approved; nothing was deployed."""
+
+
+class NotExported(Refused):
+    """The change destroys something; what that is has to be exported before it is deployed."""
 
 
 class ChecksTooOld(Refused):
@@ -173,9 +181,17 @@ class TooManyOverrides(Refused):
     """As many overrides wait for another founder, or for their review, as can wait."""
 
 
-class NotOverridable(Refused):
-    """What was found can't be overridden."""
-
-
 class NothingToUnlock(Refused):
     """Nothing is being deployed here."""
+
+
+class MergedAtOnce(Refused):
+    """A change of a repository is merged or it is not; nobody is shown a part of it first."""
+
+
+class TakenBackByChange(Refused):
+    """A repository is taken back change by change; ask for the rollback of the change, and name no release."""
+
+
+class NotConnected(NotFound):
+    """There is no such repository among the sources that you have connected."""

@@ -6,7 +6,7 @@ and only where it is enough to be more than chance: an exact bound on counts, no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, lgamma, log, log1p
 from typing import Literal
@@ -65,14 +65,26 @@ class Measured:
 
 
 def measure(
-    counts: Counts, usual: Counts, share_of_usual: float, tighter: Mapping[Measure, float] = _NO_TIGHTER
+    counts: Counts,
+    usual: Counts,
+    share_of_usual: float,
+    tighter: Mapping[Measure, float] = _NO_TIGHTER,
+    critical: Collection[str] = (),
 ) -> list[Measured]:
     """What the counts of a release say, beside those of what ran before.
 
     ``share_of_usual`` is by how much the usual counts have to be multiplied to be of as long a time. ``tighter`` has
-    the shares that the app's modules allow of something, where those are less.
+    the limits that the app's modules and its policy set, where those are less, and ``critical`` the guardrails that end
+    a deploy at their first failure, beside those that always do.
     """
-    rails = (replace(rail, limit=min(rail.limit, tighter.get(rail.bad, rail.limit))) for rail in GUARDRAILS)
+    rails = (
+        replace(
+            rail,
+            limit=min(rail.limit, tighter.get(rail.bad, rail.limit)),
+            critical=rail.critical or rail.name in critical,
+        )
+        for rail in GUARDRAILS
+    )
     return [_measured(guardrail, counts, usual, share_of_usual) for guardrail in rails]
 
 

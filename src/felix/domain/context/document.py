@@ -19,6 +19,8 @@ from felix.domain.values import AccountId, Reason, Text
 
 DocumentId = Annotated[str, StringConstraints(pattern=r"^doc_[0-9a-f]{32}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+#: As GitHub has it: owner/name.
+RepositoryName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
 Title = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 Kind = UploadKind | SourceKind
 
@@ -66,7 +68,7 @@ class RepositorySource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     kind: Literal["repository"]
-    repository: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9._-]{1,100}$")]
+    repository: RepositoryName
     branch: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,199}$")] | None = None
 
 

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from felix.domain.context.cleaning import added_up, clean
+from felix.domain.context.known_secrets import KnownSecrets
 from felix.domain.context.passages import MAX_HEADING_CHARS, Cut, cut
 from felix.domain.errors import Invalid, TooMuch
 
@@ -77,6 +78,17 @@ class Reading:
         if not kept:
             raise NothingToRead()
         return cls(tuple(kept), added_up(redactions), tuple(left_out)[:MAX_LEFT_OUT])
+
+    def without(self, known: KnownSecrets) -> Reading:
+        """The same without the secrets of the client whose it is."""
+        parts, number = [], 0
+        for part in self.parts:
+            (name, in_name), (text, in_text) = known.redact(part.name), known.redact(part.text)
+            parts.append(Part(name, text))
+            number += in_name + in_text
+        if not number:
+            return self
+        return Reading(tuple(parts), added_up([self.redactions, {"secrets": number}]), self.left_out)
 
     @property
     def size_bytes(self) -> int:

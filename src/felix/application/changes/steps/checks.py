@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from felix.application.apps.templates import faults, render_mail
 from felix.domain.apps.examples import run_examples
 from felix.domain.apps.shapes import CompiledApp
-from felix.domain.apps.tree import AppTree, canonical
+from felix.domain.apps.tree import AppTree
 from felix.domain.changes.limits import check_trees
 from felix.domain.errors import FelixError
 
@@ -59,11 +58,6 @@ def check_examples(app: CompiledApp) -> Checked:
         if not result.passed
     )
     return Checked("examples", len(ran), wrong[:MAX_WRONG])
-
-
-def digest_of(checks: Sequence[Checked]) -> str:
-    """SHA-256 over what the checks said: a part of what is approved."""
-    return sha256(canonical([each.shown() for each in checks])).hexdigest()
 
 
 def _wrong(looks: Callable[[], object]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from felix.application.changes.steps.exporting import export
 from felix.application.changes.steps.proving import policy_digest, policy_of
 from felix.application.changes.steps.watching import Watched, count_looks, every, look_at, watched
 from felix.application.changes.steps.workbench import Look, Next, Rest
@@ -18,6 +19,7 @@ from felix.domain.apps.tree import AppTree
 from felix.domain.changes import messages as m
 from felix.domain.changes.bills import DEPLOY, SAMPLE
 from felix.domain.changes.diff import diff
+from felix.domain.changes.losses import losses
 from felix.domain.errors import FelixError, Unavailable
 
 #: How long after its time a window is open, for those who had to wait for their turn.
@@ -33,17 +35,21 @@ def go_live(look: Look) -> Next:
         return Rest()
     if change.kind_of_change == "rollback":
         return m.StartRollback(**look.deploy_step, reason="It was asked for.")
-    if (opens_at := _window(look)) is not None:
-        return Rest(opens_at)
+    if (begins := _window(look)) is not None:
+        return Rest(begins)
     assert change.release is not None and change.checks is not None
     base, result = _runnable(look), look.bench.releases.tree(change.release)
     look.bench.objects.get(m.OBJECTS["checks"], change.checks)
-    strategy = _strategy(look)
+    strategy, compared = _strategy(look), diff(base, result)
+    if change.destroys(environment):
+        if change.export is None:
+            return export(look, losses(compared.effects))
+        look.bench.objects.get(m.OBJECTS["export"], change.export)
     return m.StartDeploy(
         **look.step,
         base_tree=base.digest,
         result_tree=result.digest,
-        diff=diff(base, result).digest,
+        diff=compared.digest,
         release=look.bench.releases.put(result),
         checks=change.checks,
         policy=policy_digest(policy_of(base)),
@@ -53,8 +59,9 @@ def go_live(look: Look) -> Next:
 
 
 def show(look: Look) -> Next:
-    """After the lock: everybody at once, or some first."""
+    """After the lock: everybody at once, or some first. What can't be opened any more is shown to nobody."""
     strategy = _strategy(look)
+    look.bench.releases.tree(str(look.change.release))
     if strategy.kind == "instant":
         return m.Promote(**look.deploy_step)
     return m.StartCanary(**look.deploy_step, percent=strategy.steps[0] if strategy.steps else 0)
@@ -71,12 +78,12 @@ def watch_canary(look: Look) -> Next:
         return _look_if_due(look, seen, LOOK_AT_PAUSED)
     held_until = seen.since + timedelta(seconds=strategy.hold_s)
     if seen.last_at is None or seen.last_at < held_until:
-        return _look_if_due(look, seen, every(strategy.hold_s), held_until)
+        return _look_if_due(look, seen, every(look, strategy.hold_s), held_until)
     if seen.verdict == "pass" or look.change.accept_inconclusive:
         return _on(look, strategy)
     waits_until = held_until + timedelta(seconds=strategy.max_wait_s)
     if seen.last_at < waits_until:
-        return _look_if_due(look, seen, every(strategy.max_wait_s), waits_until)
+        return _look_if_due(look, seen, every(look, strategy.max_wait_s), waits_until)
     reason = "The guardrails could not tell in time."
     if strategy.on_inconclusive == "promote":
         return _on(look, strategy)
@@ -93,10 +100,10 @@ def bake(look: Look) -> Next:
     assert change.bakes_until is not None
     strategy, seen, ends_at = _strategy(look), watched(look), datetime.fromisoformat(change.bakes_until)
     if seen.last_at is None or seen.last_at < ends_at:
-        return _look_if_due(look, seen, every(strategy.bake_s), ends_at)
+        return _look_if_due(look, seen, every(look, strategy.bake_s), ends_at)
     waits_until = ends_at + timedelta(seconds=strategy.max_wait_s)
     if _doubtful(seen) and seen.last_at < waits_until:
-        return _look_if_due(look, seen, every(strategy.max_wait_s), waits_until)
+        return _look_if_due(look, seen, every(look, strategy.max_wait_s), waits_until)
     if _doubtful(seen) and strategy.on_inconclusive != "promote":
         return m.StartRollback(**look.deploy_step, reason="The guardrails could not tell in time.")
     return m.Succeed(**look.deploy_step, lines=_used(look))
@@ -161,9 +168,13 @@ def _strategy(look: Look) -> m.Strategy:
 def _window(look: Look) -> datetime | None:
     """When the window opens that this change waits for: its own, or else that of the app's rules. None: it is open."""
     strategy = _strategy(look)
-    cron = strategy.window or policy_of(look.head()).get("deploy_window")
+    return opens_at(strategy, strategy.window or policy_of(look.head()).get("deploy_window"), look.at)
+
+
+def opens_at(strategy: m.Strategy, cron: str | None, at: datetime) -> datetime | None:
+    """When a window opens next; None where it is open, and where there is none."""
     if cron is None:
         return None
-    here = look.at.astimezone(ZoneInfo(strategy.tz))
+    here = at.astimezone(ZoneInfo(strategy.tz))
     begins: datetime = next(CronSim(cron, here - WINDOW_LASTS))
     return begins if begins > here else None

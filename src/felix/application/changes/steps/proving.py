@@ -136,7 +136,11 @@ def _replayed(look: Look, operations: Sequence[Operation], planned: AppTree, hea
 
 
 def _difference(look: Look, operations: Sequence[Operation], head: AppTree, found: Replayed) -> dict[str, Any]:
-    """What both the first diff and that after a rebase say. Objects are there before anything speaks of them."""
+    """What both the first diff and that after a rebase say. Objects are there before anything speaks of them.
+
+    Raises ``SecretInChange`` before anything is kept that holds one of the client's own.
+    """
+    look.known.check_trees(head, found.tree)
     compared = diff(head, found.tree)
     shown = [effect.shown() for effect in compared.effects]
     sinks = unnamed_sinks(head, found.tree, said_in(look))

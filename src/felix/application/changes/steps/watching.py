@@ -9,14 +9,15 @@ from typing import Any
 
 from felix.application.changes.steps.checks import check_examples
 from felix.application.changes.steps.workbench import Look
+from felix.domain.apps.behaviour import Watch
 from felix.domain.apps.measured import KEEP_COUNTS, Running
 from felix.domain.changes import messages as m
 from felix.domain.changes.change import Change
 from felix.domain.changes.guardrails import EXAMPLES, Measured, Verdict, measure, not_measured, of_examples, verdict_of
-from felix.domain.errors import FelixError, Unavailable
+from felix.domain.errors import FelixError, NotFound, ObjectDamaged, Unavailable
 
-#: Looks are so far apart at the least; a longer watch has so many, and as many again while it can't be sure.
-LOOK_EVERY_S, LOOKS = 15.0, 8
+#: A watch has so many looks at the most, and as many again while it can't be sure.
+LOOKS = 8
 #: What is usual is taken from so long before; counts are kept a day longer.
 USUAL = KEEP_COUNTS - timedelta(days=1)
 #: A guardrail for what is counted, where counting itself failed.
@@ -67,15 +68,20 @@ def count_looks(strategy: m.Strategy) -> int:
     return (2 * LOOKS + 4) * (len(strategy.steps) + 1)
 
 
-def every(seconds: float) -> timedelta:
-    """How far apart looks are in a watch of so many seconds."""
-    return timedelta(seconds=max(LOOK_EVERY_S, seconds / LOOKS))
+def every(look: Look, seconds: float) -> timedelta:
+    """How far apart looks are in a watch of so many seconds: no closer than the platform or the app asks for."""
+    closest_s = look.bench.look_every_s
+    if (asked_s := _rules(look).look_every_s) is not None:
+        closest_s = min(closest_s, asked_s)
+    return timedelta(seconds=max(closest_s, seconds / LOOKS))
 
 
 def _examples(look: Look) -> Measured:
-    """The app's own examples, run against the release that is shown. Where it can't even be opened they fail."""
+    """The app's own examples, run against the release that is shown. Where it can't even be opened they fail: that is
+    looked at in what is kept, for other processes have yet to open it."""
     assert look.change.release is not None
     try:
+        look.bench.releases.tree(look.change.release)
         checked = check_examples(look.bench.releases.app(look.change.release))
     except Unavailable as away:
         return not_measured(EXAMPLES, str(away))
@@ -95,9 +101,23 @@ def _counts(look: Look, since: datetime) -> Sequence[Measured]:
     except Unavailable as away:
         return [not_measured(COUNTS, str(away))]
     lasted_s = max(60.0, (begun - usual_since).total_seconds())
-    compiled = look.bench.releases.ready(str(change.release))
-    tighter = compiled.tighter if compiled else {}
-    return measure(counts, usual, max(60.0, (look.at - begun).total_seconds()) / lasted_s, tighter)
+    compiled, rules = look.bench.releases.ready(str(change.release)), _rules(look)
+    tighter: dict[Any, float] = dict(compiled.tighter) if compiled else {}
+    for measured, limit in rules.limits.items():
+        tighter[measured] = min(limit, tighter.get(measured, limit))
+    as_long = max(60.0, (look.at - begun).total_seconds()) / lasted_s
+    return measure(counts, usual, as_long, tighter, rules.critical)
+
+
+def _rules(look: Look) -> Watch:
+    """How closely the app wants to be watched, by the rules of what ran before: a change does not judge itself.
+
+    Where that can't be opened any more the platform's rules are left.
+    """
+    try:
+        return look.bench.releases.app(str(look.change.rollback_to)).app.policy.watch
+    except (ObjectDamaged, NotFound):
+        return Watch()
 
 
 def _told(measured: Measured) -> m.Measurement:
