@@ -37,6 +37,13 @@ BROKEN = {
         "then": [{"record": "roof", "has": {"stage": "won"}}],
     },
 }
+#: What nothing uses any more is hidden, and then removed with its values.
+PURGE = [
+    {"op": "remove_example", "example": "winning"},
+    {"op": "remove_automation", "automation": "thank"},
+    {"op": "hide_field", "entity": "deal", "field": "email"},
+    {"op": "purge_field", "entity": "deal", "field": "email"},
+]
 _apps = count(1)
 
 
@@ -77,10 +84,12 @@ class Shop:
             context = new_context(tenant_id, new_key(), "system:test")
             return world.performer.perform_blocking(command, context)
 
+        partition_of = world.app.state.services.partition_of
+        secrets = bootstrap.open_secrets(world.endpoints, world.performer, partition_of, world.settings)
         with (
             bootstrap.open_apps_at_work(world.endpoints, world.settings) as apps,
             closing(bootstrap.open_context_index(world.endpoints)) as passages,
-            bootstrap.open_stepper(world.endpoints, world.settings, apps, passages) as stepper,
+            bootstrap.open_stepper(world.endpoints, world.settings, apps, passages, secrets) as stepper,
         ):
             while stepper.step(place, change_id, perform, datetime.now(UTC)).goes_on:
                 pass
@@ -115,6 +124,26 @@ class Shop:
         self.deploy(change_id)
         return change_id
 
+    def destroy(self) -> str:
+        """A change that is live and has taken a field away, with the value that a record had of it."""
+        self.deploy(self.ask(operations=[{"op": "mark_personal", "entity": "deal", "field": "email"}]))
+        deal = {"values": {"title": "Bread", "email": "ada@example.com"}, "account_id": self.account_id}
+        self.member.done(f"/v1/apps/{self.app}/entities/deal/records", deal)
+        self.member.done(f"/v1/apps/{self.app}/entities/deal/records", {"values": {"title": "Cake"}})
+        change_id = self.ask(operations=PURGE)
+        for who in (self.world.person("client_approver", self.tenant, stepped_up=True), self.founder):
+            found = self.seen(change_id)
+            assert found["state"] == "awaiting_approval", (found["findings"], found["reason"])
+            body = {"binding": found["approval"]["binding"], "expected_version": found["version"]}
+            who.done(f"/v1/changes/{change_id}/approve", body)
+        self.approver.done(f"/v1/changes/{change_id}/deploy", {"expected_version": self.version(change_id)})
+        for _ in range(50):
+            # The export waits for the read model of records.
+            self.take_steps(change_id)
+            if self.seen(change_id)["state"] != "queued":
+                break
+        return change_id
+
     def canary(self) -> str:
         """A change that some people have."""
         change_id = self.ask()
@@ -136,7 +165,9 @@ def staged(shop: Shop, name: str) -> tuple[dict[str, str], Caller, dict[str, Any
         proposed = shop.founder.done(f"{at}/lift-quarantine", body)
         ids[change_examples.OVERRIDE_ID] = proposed["override_id"]
         return ids, shop.world.person("founder", shop.tenant, stepped_up=True), seen
-    if name == "answer_clarification":
+    if name == "show_change_export":
+        change_id = shop.destroy()
+    elif name == "answer_clarification":
         change_id = shop.ask(prompt=VAGUE)
     elif name == "override_policy":
         change_id = shop.ask(operations=[BROKEN])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,9 +152,54 @@ def test_who_agrees_to_a_great_risk_has_just_proved_who_they_are(world: World) -
     body |= {"expected_version": found["version"]}
     assert code_of(shop.approver.post(path, body), 403) == "step_up_needed"
     proved = world.person("client_approver", shop.tenant, stepped_up=True)
+    told = [who.seen(f"/v1/changes/{change_id}/diff") for who in (shop.approver, proved, shop.member)]
+    assert [(diff["you_may_approve"], diff["needs_step_up"]) for diff in told] == [
+        (True, True), (True, False), (False, False)
+    ]  # fmt: skip
     assert proved.done(path, body)["approvals"] == 1
     easy = shop.ask(operations=[{"op": "rename_view", "view": "deals", "title": "All deals"}])
     shop.approve(easy)
+
+
+def test_what_a_change_destroys_is_exported_before_and_read_by_those_who_decide(world: World) -> None:
+    shop = Shop(world, world.new_tenant())
+    change_id = shop.destroy()
+    over = shop.seen(change_id)
+    assert (over["state"], over["risk"]) == ("deployed", "destructive")
+    assert (over["export"]["entities"], over["export"]["records"]) == (["deal"], 1)
+    path = f"/v1/changes/{change_id}/export"
+    (record,) = shop.approver.seen(path)["data"]
+    assert (record["values"], record["erased"]) == ({"email": "ada@example.com"}, [])
+    assert code_of(shop.member.get(path), 403) == "forbidden"
+    objects = world.app.state.services.objects
+    told = json.loads(objects.get("change-exports", over["export"]["digest"]))
+    assert told["lost"] == {"deal": ["email"]} and told["release"] == over["deployment"]["previous_release"]
+    (part,) = told["parts"]
+    content = objects.get("change-exports", part["digest"])
+    assert b"ada@example" not in content and len(content) == over["export"]["size_bytes"]
+    happened = [step["happened"] for step in shop.member.seen(f"/v1/changes/{change_id}/timeline")["data"]]
+    assert happened.index("losses_exported") < happened.index("deploy_started")
+    easy = shop.live()
+    assert shop.seen(easy)["export"] is None
+    assert code_of(shop.approver.get(f"/v1/changes/{easy}/export"), 404) == "not_found"
+
+
+def test_nobody_writes_a_secret_of_the_client_into_a_change(shop: Shop) -> None:
+    value = "not-like-any-token-of-a-provider"
+    shop.founder.done("/v1/secrets/plain", {"value": value})
+    vague = shop.ask(prompt=VAGUE)
+    asked = {"app": shop.app, "account_id": shop.account_id}
+    rename = [{"op": "rename_view", "view": "deals", "title": f"Use {value}"}]
+    seen = {"expected_version": shop.version(vague)}
+    for path, body, pointer in (
+        ("/v1/changes", asked | {"prompt": f"Call the deals list {value}"}, "/prompt"),
+        ("/v1/changes", asked | {"operations": rename}, "/operations"),
+        (f"/v1/changes/{vague}/answer", seen | {"answer": f"Add {value} to deals"}, "/answer"),
+        (f"/v1/changes/{vague}/revise", seen | {"operations": rename}, "/operations"),
+    ):
+        refused = shop.member.post(path, body)
+        assert code_of(refused, 422) == "secret_in_prompt" and value not in refused.text
+        assert [wrong["pointer"] for wrong in refused.json()["errors"]] == [pointer]
 
 
 def test_a_client_without_an_account_can_not_ask(world: World) -> None:
@@ -280,3 +326,29 @@ def test_apps_begin_with_modules_and_are_listed(world: World) -> None:
     assert code_of(unknown, 422) == "invalid"
     assert [(each["pointer"], each["rule"]) for each in unknown.json()["errors"]] == [("/modules/0", "reference")]
     assert code_of(world.person("client_member", tenant).post("/v1/apps", {}), 403) == "forbidden"
+
+
+def test_a_repository_is_changed_by_who_has_connected_it_and_edits_are_looked_at_at_the_door(shop: Shop) -> None:
+    edit = {"edit": "replace", "path": "README.md", "search": "9 to 5", "replace": "9 to 6"}
+    body: dict[str, Any] = {"repository": "acme/site", "operations": [edit], "account_id": shop.account_id}
+    assert code_of(shop.member.post("/v1/changes", body), 404) == "not_connected"
+    source = {"kind": "repository", "repository": "Acme/Site"}
+    owner = shop.world.person("client_owner", shop.tenant, stepped_up=True)
+    told = {"title": "The site", "account_id": shop.account_id, "source": source}
+    owner.seen("/v1/documents", after=owner.post("/v1/documents/connect", told))
+    for wrong, status, code in (
+        (body | {"app": shop.app}, 422, "invalid"),
+        (body | {"operations": [OPERATION]}, 422, "invalid_edits"),
+        (body | {"operations": [edit | {"path": ".github/workflows/ci.yml"}]}, 422, "path_not_allowed"),
+        (body | {"operations": [edit | {"replace": "sk_live_" + "a1" * 12}]}, 422, "secret_in_change"),
+        (body | {"environment": "sandbox"}, 422, "invalid"),
+        ({"app": shop.app, "operations": [edit], "account_id": shop.account_id}, 422, "invalid_operations"),
+    ):
+        assert code_of(shop.member.post("/v1/changes", wrong), status) == code
+    change_id = shop.member.done("/v1/changes", body)["change_id"]
+    shop.take_steps(change_id)
+    found = shop.seen(change_id)
+    assert (found["repository"], found["state"], found["pull_request"]) == ("Acme/Site", "failed", None)
+    assert "Felix is no GitHub App here" in found["reason"] and found["price"]["held_mtok"] == 0
+    plan = shop.member.seen(f"/v1/changes/{change_id}/plan")
+    assert plan["operations"] == [] or plan["sentences"] == ["Puts a text in the place of another in README.md"]

@@ -39,7 +39,7 @@ def test_changes_of_many_apps_at_once_all_come_to_their_end(yard: Yard) -> None:
     directory = bootstrap.open_directory(endpoints, partitions=PARTITIONS)
     secrets = bootstrap.open_secrets(endpoints, yard.performer, directory.partition_of, settings)
     book: JobBook = bootstrap.open_job_book(endpoints)
-    upkeep = PlatformUpkeep(endpoints, book, partitions=PARTITIONS, settings=settings)
+    upkeep = PlatformUpkeep(endpoints, book, secrets, partitions=PARTITIONS, settings=settings)
     runner = JobRunner(book, yard.performer, upkeep, secrets)
     policies = bootstrap.open_runner(endpoints, partitions=PARTITIONS)
     policies.start()

@@ -29,6 +29,7 @@ from felix.domain.changes.change import Change
 from felix.domain.changes.environment import AppEnvironment
 from felix.domain.ledger.messages import GrantTokens, OpenTokenAccount
 from felix.eventstore.aggregates import Aggregates
+from felix.eventstore.connections import connect
 from felix.eventstore.sealing import new_root_key
 from felix.settings import Settings
 
@@ -116,9 +117,9 @@ class Yard:
             _ = self.do(GrantTokens(account_id=account_id, amount_mtok=tokens_mtok), "founder:usr_founds").result
         return account_id
 
-    def ask(self, app: str, account_id: str, prompt: str = PROMPT, environment: str = "production") -> str:
+    def ask(self, app: str, account_id: str, prompt: str = PROMPT, environment: str = "production", **more: Any) -> str:
         """Ask for a change; its id."""
-        fields = {"app": app, "environment": environment, "account_id": account_id}
+        fields = {"app": app, "environment": environment, "account_id": account_id, **more}
         vault = bootstrap.open_vault(self.settings)()
         words = prompt.format(app=app)
         command, enclosed = asking(bootstrap.root_keys(self.settings), vault, TENANT, fields, words)
@@ -217,7 +218,8 @@ def open_yard(database: str, home: Path, root_key: str = ROOT_KEY) -> Iterator[Y
         desk = bootstrap.open_documents(endpoints, settings)
         stack.callback(desk.index.close)
         apps = stack.enter_context(bootstrap.open_apps_at_work(endpoints, settings))
-        stepper = stack.enter_context(bootstrap.open_stepper(endpoints, settings, apps, desk.index))
-        aggregates = Aggregates(lambda: bootstrap.connect(endpoints.writer_url))
+        secrets = bootstrap.open_secrets(endpoints, performer, directory.partition_of, settings)
+        stepper = stack.enter_context(bootstrap.open_stepper(endpoints, settings, apps, desk.index, secrets))
+        aggregates = Aggregates(lambda: connect(endpoints.writer_url))
         stack.callback(aggregates.close)
         yield Yard(database, home, performer, apps, stepper, aggregates, settings)

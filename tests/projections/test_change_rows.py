@@ -123,6 +123,7 @@ def differences(retelling: Retelling, book: Book, tenant_id: UUID) -> list[str]:
         compare("binding", row["binding"], change.binding and change.binding.digest)
         compare("end", row["ended_at"] is not None, change.is_over)
         compare("risk", row["risk"] or "low", change.risk)
+        compare("export", row["export"] and row["export"]["digest"], change.export)
     assert not rows
     environments = {(row["app"], row["environment"]): row for row in retelling.rows("app_environments", tenant_id)}
     for environment in of_kind(book, AppEnvironment):
@@ -176,6 +177,7 @@ class Day:
         strategy: dict[str, Any] = self.random.choice([{}, {"kind": "canary", "steps": [5]}, {"kind": "preview"}])
         risk = self.random.choice(["low", "medium", "high", "destructive"])
         level = self.random.choice([None, None, None, "advisory", "needs_override", "hard"])
+        started = walk.export if walk.change.risk == "destructive" and walk.change.export is None else walk.start
         steps: dict[str, Callable[[], object]] = {
             "requested": walk.ingest,
             "ingested": walk.plan,
@@ -184,7 +186,7 @@ class Day:
             "checked": walk.ask_people,
             "awaiting_approval": lambda: [walk.approve(who) for who in (APPROVER, OWNER)],
             "approved": lambda: walk.queue(**strategy),
-            "queued": walk.roll_back if walk.change.kind_of_change == "rollback" else walk.start,
+            "queued": walk.roll_back if walk.change.kind_of_change == "rollback" else started,
             "deploying": lambda: walk.promote() if walk.change.strategy["kind"] == "instant" else walk.canary(5),  # type: ignore[index]
             "canary": walk.promote,
             "baking": walk.succeed,

@@ -6,7 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 from yard import APPROVER, ASKER, CANARY, OWNER, PLACE, PROMPT, TENANT, TOKENS_MTOK, WORKER, Yard, actor_of, agreeing
 
@@ -15,6 +17,7 @@ from felix.adapters.repositories import AppRepository
 from felix.application.changes.asking import answering, asking
 from felix.application.changes.planners import PlannerChain, PlannerIdentity
 from felix.application.changes.steps.stepper import Stepper
+from felix.application.secrets import setting
 from felix.domain.apps.measured import Running
 from felix.domain.apps.tree import canonical
 from felix.domain.base import Command
@@ -23,6 +26,8 @@ from felix.domain.changes.change import Change
 from felix.domain.errors import Unavailable
 from felix.domain.ledger.messages import GrantTokens
 from felix.domain.ledger.token_account import TokenAccount
+from felix.eventstore import effects
+from felix.eventstore.effects import Effect
 
 INSTANT = m.Strategy()
 FOUNDER = "founder:usr_founds"
@@ -265,6 +270,129 @@ def test_a_way_back_that_is_gone_stops_the_deployment_before_it_begins_and_block
     assert failed.state == "failed" and yard.environment(failed).lock is None and failed.holds == {}
 
 
+@pytest.mark.parametrize("outcome", ["released", "dropped"])
+def test_the_log_counts_what_was_let_out_and_what_nobody_will_see(yard: Yard, outcome: str) -> None:
+    app, account_id = begin(yard)
+    change = take(yard, yard.ask(app, account_id), "canary", agreeing(m.Strategy(kind="canary", steps=[50])))
+    deployment_id, release = str(change.deployment_id), str(change.release)
+    with psycopg.connect(yard.database, autocommit=True) as connection:
+        for number in range(2):
+            effect = Effect(
+                uuid4(), app, "production", release, deployment_id, "email", f"thank {number}", {}, "held", yard.at
+            )
+            statement = effects.kept(PLACE, effect)
+            connection.execute(statement.text, statement.parameters)
+    if outcome == "dropped":
+        _ = yard.do(m.AbortDeploy(change_id=change.local_id, reason="It looks wrong."), OWNER).result
+    yard.drive(change.local_id, nobody)
+    event = {"released": m.EffectsReleased, "dropped": m.EffectsDropped}[outcome]
+    assert told(yard, change.local_id, event) == [{"count": 2, "deployment_id": deployment_id}]
+    with psycopg.connect(yard.database) as connection:
+        asked = effects.count_held(PLACE, deployment_id)
+        assert connection.execute(asked.text, asked.parameters).fetchone() == (0,)
+
+
+def test_what_runs_says_how_closely_a_change_of_it_is_watched_and_the_change_can_not_loosen_that(yard: Yard) -> None:
+    closely = {"look_every_s": 2, "at_most_permille": {"failed_requests": 1}}
+    looser = {"op": "set_policy", "policy": {"approvals": {"low": 1}}}
+    reached: dict[bool, list[Any]] = {}
+    for watched in (False, True):
+        app, account_id = begin(yard, {"policy.json": {"watch": closely}} if watched else None)
+        strategy = m.Strategy(kind="canary", steps=[50], hold_s=40, max_wait_s=0)
+        change_id = give(yard, app, account_id, looser)
+        change = take(yard, change_id, "awaiting_approval")
+        for person in (APPROVER, OWNER):
+            # Two people where it loosens something, which is of high risk.
+            if (change := yard.change(change_id)).state == "awaiting_approval" and change.binding is not None:
+                seen = {"change_id": change_id, "expected_version": change.version}
+                _ = yard.do(m.ApproveChange(**seen, binding=change.binding.digest), person).result
+        change = take(yard, change_id, "canary", agreeing(strategy))
+        running = Running(*PLACE, app, "production", str(change.release))
+        yard.apps.measurements.count(running, "requests", 2_000)
+        yard.apps.measurements.count(running, "failed_requests", 20)
+        yard.apps.measurements.write()  # type: ignore[attr-defined]
+        step(yard, change_id)
+        (measured,) = told(yard, change_id, m.GuardrailsMeasured)
+        found = {each["guardrail"]: each for each in measured["measurements"]}
+        following = step(yard, change_id)
+        reached[watched] = [found["error_rate"]["verdict"], found["error_rate"]["limit_micro"], following]
+    assert reached[False][:2] == ["pass", 20_000]
+    assert (reached[False][2].until - yard.at).total_seconds() > 10
+    assert reached[True][:2] == ["fail", 1_000] and reached[True][2].did == m.StartRollback.command_name
+
+
+def test_no_planner_is_told_a_secret_of_the_client_and_no_change_writes_one(yard: Yard) -> None:
+    secret, keys = f"correct-horse-{next(_numbers)}-battery", bootstrap.root_keys(yard.settings)
+    view = {"kind": "list", "entity": "deal", "title": f"Deals {secret}", "columns": [{"field": "title"}]}
+    app, account_id = begin(yard, {"views/deals.json": view})
+    before = take(yard, yard.ask(app, account_id, 'Rename the deals list to "Mine"'), "planned")
+    objects = bootstrap.open_objects(yard.settings)
+    assert secret.encode() in objects.get(m.OBJECTS["context"], str(before.context_digest)), "nobody knows it yet"
+    command, enclosed = setting(keys, TENANT, {"name": f"horse-{next(_numbers)}"}, secret)
+    _ = yard.do(command, OWNER, enclosed=enclosed).result
+    change = take(yard, yard.ask(app, account_id, 'Rename the deals list to "Mine"'), "awaiting_approval")
+    assert secret.encode() not in objects.get(m.OBJECTS["context"], str(change.context_digest))
+    assert told(yard, change.local_id, m.ContextIngested)[0]["redactions"] == 1
+    writes = give(yard, app, account_id, {"op": "rename_view", "view": "deal_form", "title": f"Use {secret}"})
+    failed = yard.drive(writes, nobody)
+    (why,) = told(yard, writes, m.StepFailed)
+    assert (failed.state, failed.diff, failed.holds) == ("failed", None, {})
+    assert "this holds the secret horse-" in why["reason"] and secret not in str(why)
+
+
+def damage(yard: Yard, kind: str, digest: str) -> None:
+    """Let an object be other than its digest says."""
+    (path,) = yard.home.glob(f"**/{kind}/sha256/*/{digest}")
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+@pytest.mark.parametrize(("kind", "state"), [("operations", "planned"), ("release", "diffed"), ("release", "queued")])
+def test_what_is_damaged_before_a_deployment_ends_the_change_and_gives_everything_back(
+    yard: Yard, kind: str, state: str
+) -> None:
+    app, account_id = begin(yard)
+    change = take(yard, yard.ask(app, account_id), state, agreeing(INSTANT))
+    if kind == "release":
+        bootstrap.open_releases(yard.settings).tree(str(change.release))
+    damage(yard, m.OBJECTS[kind], getattr(change, kind))
+    failed = yard.drive(change.local_id, nobody)
+    assert failed.state == "failed" and failed.holds == {}
+    (why,) = told(yard, change.local_id, m.StepFailed)
+    assert (why["failure"], why["retried"]) == ("storage", False)
+    environment = yard.environment(failed)
+    assert environment.lock is None and not environment.queue and environment.stable == change.base_release
+    account = yard.aggregates.find(PLACE, TokenAccount, account_id)
+    assert account is not None and not account.holds
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("state", ["deploying", "canary", "baking"])
+def test_what_is_damaged_or_gone_during_a_deployment_leads_back(yard: Yard, state: str, gone: bool) -> None:
+    app, account_id = begin(yard)
+    strategy = m.Strategy(kind="canary", steps=[50], hold_s=0, bake_s=60)
+    change = take(yard, yard.ask(app, account_id), state, agreeing(strategy))
+    if gone:
+        bootstrap.open_objects(yard.settings).remove("releases", str(change.release))
+    else:
+        damage(yard, "releases", str(change.release))
+    back = yard.drive(change.local_id, nobody)
+    assert back.state == "rolled_back" and back.holds == {}
+    environment = yard.environment(back)
+    assert (environment.stable, environment.quarantined) == (change.base_release, [change.release])
+
+
+def test_a_way_back_that_is_damaged_blocks_a_rollback_though_the_repository_needs_it_first(yard: Yard) -> None:
+    app, account_id = begin(yard)
+    change = take(yard, yard.ask(app, account_id), "baking", agreeing(m.Strategy(bake_s=60)))
+    # The refs have followed what is live; what it was before is a commit that is made of the first release.
+    step(yard, change.local_id)
+    damage(yard, "releases", change.base_release)
+    _ = yard.do(m.AbortDeploy(change_id=change.local_id, reason="It looks wrong."), OWNER).result
+    assert step(yard, change.local_id).did == m.BlockRollback.command_name
+    assert yard.change(change.local_id).state == "attention"
+
+
 def test_a_planner_that_is_away_is_asked_three_times_more_and_everything_is_given_back(yard: Yard) -> None:
     class Away:
         identity = PlannerIdentity("llm", "openai", "gpt")
@@ -274,7 +402,7 @@ def test_a_planner_that_is_away_is_asked_three_times_more_and_everything_is_give
 
     app, account_id = begin(yard)
     chain = PlannerChain((Away(),))
-    away = Stepper(replace(yard.stepper._bench, planners=lambda tenant_id, planner, model: chain))
+    away = Stepper(replace(yard.stepper._bench, planners=lambda place, change: chain))
     change_id = yard.ask(app, account_id)
     for _ in range(20):
         away.step(PLACE, change_id, lambda command: yard.do(command, WORKER), yard.at)

@@ -29,6 +29,8 @@ JWT_BACKDATED_S, JWT_LASTS_S = 60, 9 * 60
 TOKEN_MARGIN = timedelta(minutes=5)
 #: What GitHub takes in one request.
 MAX_REPOSITORIES = 500
+#: The listing of a repository has about 250 bytes a file.
+MAX_ANSWER_BYTES = 8 * 2**20
 #: What to wait where GitHub limits us without saying for how long; its documentation asks for a minute at least.
 UNTOLD_WAIT_S = 60
 MAX_WAIT_S = 3600
@@ -142,7 +144,7 @@ class GitHubApp:
         self._app_id = app_id
         self._private_key = private_key
         self._api = str(check_address(api_url)).rstrip("/")
-        self._outbound = outbound or Outbound("GitHub")
+        self._outbound = outbound or Outbound("GitHub", max_answer_bytes=MAX_ANSWER_BYTES)
         self._clock = clock
         self._kept: dict[tuple[int, Scope], InstallationToken] = {}
         self._locks: dict[tuple[int, Scope], threading.Lock] = {}

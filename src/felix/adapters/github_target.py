@@ -1,8 +1,9 @@
 """GitHub repositories as the target of a change: a branch of its own, a draft pull request, a check, a deployment.
 
-Nothing is cloned, and nothing that is there is ever moved: a branch is made once, with one commit, through GitHub's Git
-Data API (docs.github.com, "REST API endpoints for Git database"). Who is killed in between begins again and finds what
-there is by the name of the branch. Each token is for one repository and for what one call needs.
+Nothing is cloned, and nothing of anybody else is ever moved: a branch is made with one commit, through GitHub's Git
+Data API (docs.github.com, "REST API endpoints for Git database"), and moves only from one commit of ours to the next.
+Who is killed in between begins again and finds what there is by the name of the branch. Each token is for one
+repository and for what one call needs.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -23,15 +24,18 @@ from felix.adapters.outbound import Answer, AnswerNotReadable
 from felix.application.changes.code_target import (
     BranchTaken,
     CodeChange,
+    MergeRefused,
     NothingToRevert,
     NotProposed,
     Progress,
     PullRequest,
+    RepositoryTooLarge,
     RevertConflict,
     Verdict,
 )
 from felix.application.secrets import User
 from felix.domain.changes.code_edits import EditDoesNotFit, PathNotAllowed, check_paths, touched, written_files
+from felix.domain.changes.code_tree import CodeTree
 from felix.domain.errors import Refused
 
 CHECK = "Felix approval"
@@ -40,6 +44,10 @@ _CHANGE = re.compile(r"chg_([0-9a-f]{32})", re.ASCII)
 _SHA = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", re.ASCII)
 _FOLDER, _PLAIN = "040000", "100644"
 _WRITABLE = (_PLAIN, "100755")
+#: Ways to merge, of which a repository may allow some; on the commit that was approved all lead to the same files.
+_MERGES = ("merge", "squash", "rebase")
+#: The one thing that GitHub's REST API can't do with a pull request.
+_READY = "mutation($id: ID!) { markPullRequestReadyForReview(input: {pullRequestId: $id}) { clientMutationId } }"
 #: How a verdict is said as the status and the conclusion of a check.
 _VERDICTS: Mapping[Verdict, tuple[str, str | None]] = {
     "waiting": ("in_progress", None),
@@ -69,22 +77,41 @@ class GitHubTarget:
     user: User
     installations: dict[str, int] = field(default_factory=dict)
 
+    def head(self, repository: str, branch: str | None) -> str:
+        at = self._open(repository, {"contents": "read"})
+        chosen = branch or at.default_branch()
+        found = at.head(chosen)
+        if found is None:
+            raise NotInstalled(f"There is no branch {chosen}.", branch=chosen)
+        return found
+
+    def tree(self, repository: str, commit: str) -> CodeTree:
+        at = self._open(repository, {"contents": "read"})
+        return at.everything(at.tree_of(commit))
+
+    def text(self, repository: str, digest: str, path: str) -> str:
+        return self._open(repository, {"contents": "read"}).text(digest, path)
+
     def propose(self, change: CodeChange) -> PullRequest:
         check_paths(change.edits, change.risk)
-        at = self._open(change, {"contents": "write", "pull_requests": "write"})
+        at = self._open(change.repository, {"contents": "write", "pull_requests": "write"})
         branch, mark = _branch(change), _mark(change)
-        if (pull := at.pull_of(branch, mark)) is not None:
+        stale = None if change.base is None else at.stale(branch, mark, _signed(change))
+        if stale is None and (pull := at.pull_of(branch, mark)) is not None:
             return pull
         base = change.branch or at.default_branch()
-        if at.marked(branch, mark) is None:
-            head = at.head(base)
+        if stale is not None or at.marked(branch, mark) is None:
+            head = change.base or at.head(base)
             if head is None:
                 raise NotInstalled(f"There is no branch {base}.", branch=base)
-            at.write(branch, head, _entries(at, change, head), change.title, mark)
-        return at.open_pull(branch, base, change.title, _text(change), mark)
+            at.write(branch, head, _entries(at, change, head), change.title, mark, over=stale)
+        found = None if stale is None else at.pull_of(branch, mark)
+        if found is None:
+            return at.open_pull(branch, base, change.title, _text(change), mark)
+        return at.change_pull(found, **_said(change.title, _text(change), mark))
 
     def show_verdict(self, change: CodeChange, verdict: Verdict, summary: str) -> None:
-        at = self._open(change, {"checks": "write", "contents": "read", "pull_requests": "read"})
+        at = self._open(change.repository, {"checks": "write", "contents": "read", "pull_requests": "read"})
         commit = _proposed(at, change).commit
         status, conclusion = _VERDICTS[verdict]
         told = {
@@ -102,7 +129,7 @@ class GitHubTarget:
             at.send("PATCH", f"/check-runs/{_number(kept[0].get('id'))}", told)
 
     def show_progress(self, change: CodeChange, environment: str, progress: Progress) -> None:
-        at = self._open(change, {"contents": "read", "deployments": "write", "pull_requests": "read"})
+        at = self._open(change.repository, {"contents": "read", "deployments": "write", "pull_requests": "read"})
         pull = _proposed(at, change)
         commit = pull.merged or pull.commit
         deployments = at.list(f"/deployments?{urlencode({'sha': commit, 'environment': environment})}")
@@ -117,12 +144,19 @@ class GitHubTarget:
         if not statuses or statuses[0].get("state") != progress:
             at.send("POST", f"/deployments/{number}/statuses", {"state": progress})
 
+    def merge(self, change: CodeChange, *, reverting: bool = False) -> PullRequest:
+        at = self._open(change.repository, {"contents": "write", "pull_requests": "write"})
+        pull = at.pull_of(_branch(change, "revert"), _undoing(change)) if reverting else _proposed(at, change)
+        if pull is None:
+            raise NotProposed()
+        return pull if pull.merged else at.merge_pull(pull)
+
     def revert(self, change: CodeChange) -> PullRequest:
-        at = self._open(change, {"contents": "write", "pull_requests": "write"})
+        at = self._open(change.repository, {"contents": "write", "pull_requests": "write"})
         pull = _proposed(at, change)
         if pull.merged is None:
-            return at.close_pull(pull) if pull.open else pull
-        branch, mark = _branch(change, "revert"), f"Felix-Revert: {change.change_id}"
+            return at.change_pull(pull, state="closed") if pull.open else pull
+        branch, mark = _branch(change, "revert"), _undoing(change)
         if (reverting := at.pull_of(branch, mark)) is not None:
             return reverting
         title = f'Revert "{change.title[:150]}"'
@@ -133,12 +167,16 @@ class GitHubTarget:
             at.write(branch, head, _undone(at, change, pull.commit, head), title, mark)
         return at.open_pull(branch, pull.base, title, f"Takes back #{pull.number}.", mark)
 
-    def _open(self, change: CodeChange, permissions: Mapping[Permission, Level]) -> _Repository:
-        name = change.repository
+    def _open(self, name: str, permissions: Mapping[Permission, Level]) -> _Repository:
         installation = self.installations.get(name) or self.app.installation_of(name, self.user)
         self.installations[name] = installation
-        token = self.app.token(installation, Scope.of([change.repository], permissions), self.user)
-        return _Repository(self.app, token, change.repository)
+        try:
+            token = self.app.token(installation, Scope.of([name], permissions), self.user)
+        except NotInstalled:
+            # It may be installed anew, under another number.
+            self.installations.pop(name, None)
+            raise
+        return _Repository(self.app, token, name)
 
 
 def _proposed(at: _Repository, change: CodeChange) -> PullRequest:
@@ -248,6 +286,28 @@ class _Repository:
             raise BranchTaken(branch=branch, retry_after_s=60)
         return commit
 
+    def stale(self, branch: str, mark: str, signed: str) -> str | None:
+        """The commit of a branch of ours that was proposed with other edits, or on another commit."""
+        commit = self.head(branch)
+        lines = [] if commit is None else str(self.get(f"/git/commits/{commit}").get("message")).splitlines()
+        return commit if mark not in lines and any(line.startswith(signed) for line in lines) else None
+
+    def everything(self, tree: str) -> CodeTree:
+        """Every file below a folder, each by the digest that makes the folder's."""
+        told = self.get(f"/git/trees/{tree}?recursive=1")
+        listed = told.get("tree")
+        if not isinstance(listed, list):
+            raise AnswerNotReadable("GitHub does not tell what is in a folder.")
+        if told.get("truncated"):
+            raise RepositoryTooLarge(repository=self.name)
+        files = (each for each in listed if isinstance(each, Mapping) and each.get("type") != "tree")
+        found = CodeTree(
+            self.name, {str(each.get("path")): (str(each.get("mode")), _sha(each.get("sha"))) for each in files}
+        )
+        if found.tree != tree:
+            raise AnswerNotReadable("What GitHub tells of a folder is not what is in it.")
+        return found
+
     def tree_of(self, commit: str) -> str:
         """The tree of a commit."""
         return _sha(_inside(self.get(f"/git/commits/{commit}"), "tree", "sha"))
@@ -296,12 +356,27 @@ class _Repository:
 
     # Writing.
 
-    def write(self, branch: str, head: str, entries: Sequence[Mapping[str, Any]], title: str, mark: str) -> None:
-        """A new branch with one commit after another one. One that came to be meanwhile stays as it is."""
+    def write(
+        self,
+        branch: str,
+        head: str,
+        entries: Sequence[Mapping[str, Any]],
+        title: str,
+        mark: str,
+        *,
+        over: str | None = None,
+    ) -> None:
+        """A new branch with one commit after another one, or the same branch moved on from ``over``.
+
+        One that came to be meanwhile stays as it is.
+        """
         tree = self.send("POST", "/git/trees", {"base_tree": self.tree_of(head), "tree": list(entries)})
         message = f"{title[:MAX_TITLE_CHARS]}\n\n{mark}"
         made = {"message": message, "tree": _sha(tree.get("sha")), "parents": [head]}
         commit = _sha(self.send("POST", "/git/commits", made).get("sha"))
+        if over is not None and self.head(branch) == over:
+            self.send("PATCH", f"/git/refs/heads/{quote(branch, safe='/')}", {"sha": commit, "force": True})
+            return
         try:
             self.send("POST", "/git/refs", {"ref": f"refs/heads/{branch}", "sha": commit})
         except GitHubRefuses:
@@ -320,8 +395,7 @@ class _Repository:
 
     def open_pull(self, branch: str, base: str, title: str, text: str, mark: str) -> PullRequest:
         """A pull request, as a draft where the repository has drafts."""
-        body = f"{text[: MAX_TEXT_CHARS - 500]}\n\n{mark}"
-        asked = {"title": title[:MAX_TITLE_CHARS], "head": branch, "base": base, "body": body}
+        asked = {**_said(title, text, mark), "head": branch, "base": base}
         try:
             return _pull(self.send("POST", "/pulls", {**asked, "draft": True}))
         except GitHubRefuses as refused:
@@ -331,9 +405,35 @@ class _Repository:
                 raise
         return _pull(self.send("POST", "/pulls", asked))
 
-    def close_pull(self, pull: PullRequest) -> PullRequest:
-        """The same, closed."""
-        return _pull(self.send("PATCH", f"/pulls/{pull.number}", {"state": "closed"}))
+    def merge_pull(self, pull: PullRequest) -> PullRequest:
+        """The same, merged: exactly the commit that was looked at. Raises ``MergeRefused``."""
+        self._ready(pull.number)
+        says, status = "", 0
+        for method in _MERGES:
+            asked = {"sha": pull.commit, "merge_method": method}
+            answer = self.app.ask(self.token, "PUT", f"/repos/{self.name}/pulls/{pull.number}/merge", asked)
+            if answer.status == 200:
+                return replace(pull, open=False, merged=_sha(answer.document().get("sha")))
+            says, status = message_of(answer), answer.status
+            if status != 405 or "not allowed" not in says.lower():
+                break
+        if status in (405, 409, 422):
+            raise MergeRefused(github_status=status, github_says=says)
+        self._expect(answer)
+        raise AnswerNotReadable(f"GitHub answers with {status}.")
+
+    def _ready(self, number: int) -> None:
+        """Let a pull request be a draft no more."""
+        told = self.get(f"/pulls/{number}")
+        if not told.get("draft"):
+            return
+        asked = {"query": _READY, "variables": {"id": told.get("node_id")}}
+        if self._expect(self.app.ask(self.token, "POST", "/graphql", asked)).document().get("errors"):
+            raise MergeRefused(github_says="The pull request stays a draft.")
+
+    def change_pull(self, pull: PullRequest, **to: str) -> PullRequest:
+        """The same, closed or with another text."""
+        return _pull(self.send("PATCH", f"/pulls/{pull.number}", to))
 
 
 def _branch(change: CodeChange, kind: str = "change") -> str:
@@ -343,9 +443,25 @@ def _branch(change: CodeChange, kind: str = "change") -> str:
 
 
 def _mark(change: CodeChange) -> str:
-    """The last line of the commit: which change it is of, and the digest of exactly these edits."""
-    digest = sha256(to_json([edit.model_dump() for edit in change.edits])).hexdigest()
-    return f"Felix-Change: {change.change_id} {digest}"
+    """The last line of the commit: which change it is of, and the digest of exactly these edits on this base."""
+    base = [] if change.base is None else [change.base]
+    digest = sha256(to_json([*base, *(edit.model_dump() for edit in change.edits)])).hexdigest()
+    return f"{_signed(change)}{digest}"
+
+
+def _signed(change: CodeChange) -> str:
+    """How that line begins, whatever the edits."""
+    return f"Felix-Change: {change.change_id} "
+
+
+def _undoing(change: CodeChange) -> str:
+    """The last line of the commit that takes it back."""
+    return f"Felix-Revert: {change.change_id}"
+
+
+def _said(title: str, text: str, mark: str) -> dict[str, str]:
+    """What people read of a pull request."""
+    return {"title": title[:MAX_TITLE_CHARS], "body": f"{text[: MAX_TEXT_CHARS - 500]}\n\n{mark}"}
 
 
 def _text(change: CodeChange) -> str:

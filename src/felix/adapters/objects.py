@@ -15,13 +15,13 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.exceptions import NotFoundError as NoSuchObject
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from felix.domain.errors import Corrupt, NotFound, Unavailable
+from felix.domain.errors import NotFound, ObjectDamaged, Unavailable
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,40}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-class ObjectBroken(Corrupt):
+class ObjectBroken(ObjectDamaged):
     """An object is not what its digest says."""
 
 

@@ -200,11 +200,6 @@ class AppRepository:
             yield folder + name, blob.data
 
 
-def of_change(change_id: str) -> str:
-    """The ref that keeps what a change proposes."""
-    return f"refs/changes/{change_id}"
-
-
 def _ref(name: str) -> Ref:
     if _REF.fullmatch(name) is None:
         raise NotFound(f"There is no ref {name}.", id=name)

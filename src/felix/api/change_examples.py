@@ -7,7 +7,6 @@ from typing import Any
 from felix.api.record_examples import APP_NAME
 
 CHANGE_ID = "chg_019a8f4e5c7b7000800000000000e001"
-DEPLOYMENT_ID = "dep_019a8f4e5c7b7000800000000000e002"
 OVERRIDE_ID = "ovr_019a8f4e5c7b7000800000000000e003"
 _ACCOUNT_ID = "acct_019a8f4e5c7b70008000000000000000"
 _REQUESTER = "client_member:usr_019a8f4e5c7b7000800000000000000a"
@@ -125,6 +124,10 @@ CHANGE: dict[str, Any] = {
     "price": _PRICE,
     "approval": _APPROVAL,
     "deployment": None,
+    "export": None,
+    "repository": None,
+    "pull_request": None,
+    "revert": None,
     "reason": None,
     "expires_at": "2026-02-03T12:00:00Z",
     "requested_at": _AT,
@@ -177,7 +180,27 @@ CHANGE_DIFF: dict[str, Any] = {
     "price": _PRICE,
     "approval": _APPROVAL | {"expires_at": "2026-02-03T12:00:00Z"},
     "you_may_approve": True,
+    "needs_step_up": False,
     "why_not": None,
+}
+CHANGE_EXPORT: dict[str, Any] = {
+    "change_id": CHANGE_ID,
+    "export": {"digest": _DIFF, "entities": ["deal"], "records": 1, "size_bytes": 320},
+    "data": [
+        {
+            "entity": "deal",
+            "record_id": "rec_019a8f4e5c7b7000800000000000000b",
+            "release": RELEASE,
+            "version": 1,
+            "maker": "client_member:usr_019a8f4e5c7b7000800000000000000a",
+            "created_at": _AT,
+            "changed_at": _AT,
+            "removed_at": None,
+            "values": {"email": "ada@example.com"},
+            "erased": [],
+        }
+    ],
+    "next": None,
 }
 CHANGE_TIMELINE: dict[str, Any] = {
     "change_id": CHANGE_ID,

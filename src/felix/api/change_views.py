@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from felix.domain.apps.tree import AppTree
+from felix.domain.changes import code_edits
 from felix.domain.changes.approvals import DECIDERS, person_of, role_of
 from felix.domain.changes.messages import TERMINAL
 from felix.domain.changes.operations.union import read_recorded, written
+from felix.domain.changes.risk import SERIOUS
 from felix.projections.tenant_tx import Row
 
 #: How far a change is, in hundredths, by its state: of its steps, not of its time.
@@ -106,6 +108,8 @@ def waits_for(row: Row) -> str | None:
         return "somebody to resume it"
     if state == "blocked_funds" and row["reason"] in ("price_ceiling_reached", "policy_maximum"):
         return "a higher ceiling"
+    if state == "blocked_funds" and (opens_at := (row["reason"] or "").partition(" until ")[2]):
+        return f"room below a limit, at {opens_at}"
     return _WAITS_FOR.get(state)
 
 
@@ -123,9 +127,17 @@ def may_approve(row: Row, actor: str) -> str | None:
     return "already_approved" if person in map(person_of, row["approvers"]) else None
 
 
-def plan(row: Row, stored: bytes | None, tree: AppTree) -> dict[str, Any]:
-    """What was planned, by whom, and what each operation does in the words of the app that it was planned for."""
-    operations = [] if stored is None else read_recorded(stored)
+def plan(row: Row, stored: bytes | None, tree: AppTree | None) -> dict[str, Any]:
+    """What was planned, by whom, and what each operation does in the words of the app that it was planned for.
+
+    Of a repository there is no tree, and operations are edits of its files.
+    """
+    if tree is None:
+        edits = [] if stored is None else code_edits.read_edits(stored)
+        told, sentences = code_edits.written(edits), [edit.describe() for edit in edits]
+    else:
+        operations = [] if stored is None else read_recorded(stored)
+        told, sentences = written(operations), [operation.describe(tree) for operation in operations]
     return {
         "change_id": row["change_id"],
         "state": row["state"],
@@ -133,16 +145,19 @@ def plan(row: Row, stored: bytes | None, tree: AppTree) -> dict[str, Any]:
         "planner": row["planner"],
         "model": row["model"],
         "rationale": row["rationale"],
-        "operations": written(operations),
-        "sentences": [operation.describe(tree) for operation in operations],
+        "operations": told,
+        "sentences": sentences,
         "questions": row["questions"] or [],
         "conflicts": row["conflicts"] or [],
         "findings": row["findings"],
     }
 
 
-def difference(row: Row, diff: Mapping[str, Any], actor: str) -> dict[str, Any]:
-    """What somebody agrees to: effects, lines, price, the digest that all of it has, and whether they may."""
+def difference(row: Row, diff: Mapping[str, Any], actor: str, *, proved: bool) -> dict[str, Any]:
+    """What somebody agrees to: effects, lines, price, the digest that all of it has, and whether they may.
+
+    ``proved`` is whether they have proved a moment ago who they are, which is needed for what is serious.
+    """
     refused = may_approve(row, actor)
     return {
         "change_id": row["change_id"],
@@ -158,5 +173,6 @@ def difference(row: Row, diff: Mapping[str, Any], actor: str) -> dict[str, Any]:
         "price": {name: row[name] for name in _PRICE},
         "approval": {name: row[name] for name in _APPROVAL} | {"expires_at": row["expires_at"]},
         "you_may_approve": refused is None,
+        "needs_step_up": refused is None and row["risk"] in SERIOUS and not proved,
         "why_not": refused,
     }

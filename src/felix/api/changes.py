@@ -6,21 +6,24 @@ version of the change they saw; an agreement says the digest of what it is about
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import Any, Self, get_args
+from uuid import UUID
 
 import orjson
 from anyio import to_thread
 from fastapi import APIRouter
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, ValidationError, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
 from felix.api import change_examples as examples
 from felix.api import change_views, documents
 from felix.api.auth import Principal
+from felix.api.change_exports import exported
 from felix.api.http import (
     MAX_PAGE,
     Services,
@@ -38,32 +41,40 @@ from felix.api.http import (
     services,
 )
 from felix.api.ledger import performs, reads, writes
+from felix.api.own_secrets import refuse_own_secrets
 from felix.api.problems import invalid
 from felix.api.serving import paying_account
-from felix.api.sessions import refuse_unproved
+from felix.api.sessions import has_proved, refuse_unproved
 from felix.application.changes.asking import answering, asking
 from felix.application.changes.exactly import keep_operations, read_operations, said
 from felix.application.records import NoTokenAccount
 from felix.domain.base import Command
 from felix.domain.changes import messages as m
 from felix.domain.changes.change import Change
+from felix.domain.changes.code_tree import slug_of
+from felix.domain.changes.errors import NotConnected
 from felix.domain.changes.risk import SERIOUS
+from felix.domain.context.document import RepositoryName
 from felix.domain.errors import NotFound
 from felix.domain.values import AccountId, Amount, Name, Reason, Text
 from felix.eventstore.vault import SEALED
 from felix.projections import changes
+from felix.projections.documents import connected
 from felix.projections.history import aggregate_at
 from felix.projections.tenant_tx import Row, TenantTx
 
 router = APIRouter(tags=["changes"])
 CHANGE = "/v1/changes/{change_id}"
 Operations = list[dict[str, JsonValue]]
+#: A bound of the cursor and no limit: of as many pages nobody has the records.
+MAX_EXPORT_PAGES = 10**9
 
 
 class NewChange(Command):
     """A change that somebody asks for, in words or exactly."""
 
-    app: m.AppName
+    app: m.AppName | None = None
+    repository: RepositoryName | None = None
     environment: m.Environment = "production"
     prompt: str | None = None
     operations: Operations | None = None
@@ -73,6 +84,12 @@ class NewChange(Command):
     model: Name | None = None
     ceiling_mtok: Amount | None = None
     retry_of: m.ChangeId | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.app is None) == (self.repository is None):
+            raise ValueError("a change is of an app, or of a repository")
+        return self
 
 
 class NewAnswer(m.SeenChange):
@@ -89,20 +106,28 @@ class NewPlan(m.SeenChange):
 
 
 async def request_change(request: Request) -> Response:
-    """Ask for a change of an app, in words or exactly.
+    """Ask for a change of an app, or of a repository that you have connected, in words or exactly.
 
-    `prompt` says what should be different; `operations` say it exactly and need no planner. The answer quotes what it
-    will probably cost, and what it costs at the most. It never costs more than `ceiling_mtok`, which is the high end of
-    the quote unless you say another; nothing is held before its first step. Without `account_id` the client's oldest
-    open account pays.
+    `prompt` says what should be different; `operations` say it exactly and need no planner; of a `repository` they are
+    edits of its files. The answer quotes what it will probably cost, and what it costs at the most. It never costs more
+    than `ceiling_mtok`, which is the high end of the quote unless you say another; nothing is held before its first
+    step. Without `account_id` the client's oldest open account pays.
     """
     principal = await allowed(request, m.RequestChange.command_name)
     asked = command_from(NewChange, await read_json(request), {})
     assert isinstance(asked, NewChange)
     found, tenant_id, prompt = services(request), principal.tenant_id, asked.prompt
-    fields = asked.model_dump(exclude={"prompt", "operations"}) | {"default_model": found.planner_model}
+    fields = asked.model_dump(exclude={"prompt", "operations", "repository"}) | {"default_model": found.planner_model}
+    if asked.repository is not None:
+        async with found.reads.tenant(tenant_id, found.partition_of(tenant_id)) as tx:
+            source = await connected(tx, asked.repository)
+        if source is None:
+            raise NotConnected(repository=asked.repository)
+        fields |= {"app": slug_of(asked.repository), "source": source}
+    written = {"prompt": prompt or "", "operations": json.dumps(asked.operations or [], ensure_ascii=False)}
+    await _refuse_own_secrets(request, tenant_id, **written)
     if asked.operations is not None:
-        operations = read_operations(asked.operations)
+        operations = read_operations(asked.operations, of_files=asked.repository is not None)
         kept = await to_thread.run_sync(keep_operations, found.objects, operations)
         fields |= {"kind": "operations", "operations": kept}
         prompt = said(operations) if prompt is None else prompt
@@ -124,6 +149,7 @@ async def answer_clarification(request: Request) -> Response:
     assert isinstance(asked, NewAnswer)
     found, tenant_id = services(request), principal.tenant_id
     async with found.reads.tenant(tenant_id, found.partition_of(tenant_id)) as tx:
+        await refuse_own_secrets(tx, found.root_keys, answer=asked.answer)
         number = (await _one(tx, asked.change_id))["answers"] + 1
     fields = asked.model_dump(exclude={"answer"})
     command, enclosed = answering(found.root_keys(), found.vault(), tenant_id, fields, asked.answer, number)
@@ -135,8 +161,12 @@ async def revise_plan(request: Request) -> Response:
     principal = await allowed(request, m.RevisePlan.command_name)
     asked = command_from(NewPlan, await read_json(request), request.path_params)
     assert isinstance(asked, NewPlan)
-    operations = read_operations(asked.operations)
-    kept = await to_thread.run_sync(keep_operations, services(request).objects, operations)
+    found, tenant_id = services(request), principal.tenant_id
+    async with found.reads.tenant(tenant_id, found.partition_of(tenant_id)) as tx:
+        await refuse_own_secrets(tx, found.root_keys, operations=json.dumps(asked.operations, ensure_ascii=False))
+        repository = (await _one(tx, asked.change_id))["repository"]
+    operations = read_operations(asked.operations, of_files=repository is not None)
+    kept = await to_thread.run_sync(keep_operations, found.objects, operations)
     command = m.RevisePlan.model_validate(asked.model_dump(exclude={"operations"}) | {"operations": kept})
     return await perform(request, principal, command)
 
@@ -157,6 +187,12 @@ async def approve_change(request: Request) -> Response:
         if change is not None and change.risk in SERIOUS:
             refuse_unproved(principal.caller, m.ApproveChange.command_name)
     return await perform(request, principal, command)
+
+
+async def _refuse_own_secrets(request: Request, tenant_id: UUID, **texts: str) -> None:
+    found = services(request)
+    async with found.reads.tenant(tenant_id, found.partition_of(tenant_id)) as tx:
+        await refuse_own_secrets(tx, found.root_keys, **texts)
 
 
 def _asks(path: str, endpoint: Any, command: type[Command], asked: type[Command], status: int = 200) -> None:
@@ -229,9 +265,9 @@ async def list_changes(request: Request) -> Response:
 
 
 @asynccontextmanager
-async def _change(request: Request) -> AsyncIterator[tuple[Principal, TenantTx, Row]]:
+async def _change(request: Request, action: str = "changes.read") -> AsyncIterator[tuple[Principal, TenantTx, Row]]:
     """Who asks, a transaction for questions, and the change that the path names. Raises ``NotFound``."""
-    principal = await allowed(request, "changes.read")
+    principal = await allowed(request, action)
     tenant_id, partition = principal.tenant_id, services(request).partition_of(principal.tenant_id)
     await fresh(request, tenant_id, partition, "changes")
     async with services(request).reads.tenant(tenant_id, partition) as tx:
@@ -255,7 +291,8 @@ async def show_change_plan(request: Request) -> Response:
     def plan() -> dict[str, Any]:
         digest = row["operations"]
         stored = None if digest is None else found.objects.get(m.OBJECTS["operations"], digest)
-        return change_views.plan(row, stored, found.releases.tree(row["base_release"]))
+        tree = None if row["repository"] else found.releases.tree(row["base_release"])
+        return change_views.plan(row, stored, tree)
 
     return answer(await to_thread.run_sync(plan))
 
@@ -266,13 +303,15 @@ async def show_change_diff(request: Request) -> Response:
 
     Felix works it out from the trees before and after, never from what was planned. `approval.binding` is the digest
     over all of it, which `approve` sends back: base, result, diff, release, checks, policy, price, quorum and expiry.
+    With `needs_step_up` you may approve once you have proved anew who you are: `POST /v1/step-up`, then `approve`.
     """
     async with _change(request) as (principal, _, row):
         found = services(request)
     if row["diff"] is None:
         raise NotFound(f"The change {row['change_id']} has no diff.", id=row["change_id"], state=row["state"])
     content = await to_thread.run_sync(found.objects.get, m.OBJECTS["diff"], row["diff"])
-    return answer(change_views.difference(row, orjson.loads(content), principal.actor))
+    proved = has_proved(principal.caller)
+    return answer(change_views.difference(row, orjson.loads(content), principal.actor, proved=proved))
 
 
 @reads(f"{CHANGE}/timeline", examples.CHANGE_TIMELINE, *documents.PAGE, action="changes.read", router=router)
@@ -287,6 +326,25 @@ async def show_change_timeline(request: Request) -> Response:
         costs = await changes.costs(tx, row["change_id"])
     told = {"change_id": row["change_id"], "state": row["state"], "spent_mtok": row["spent_mtok"], "costs": costs}
     return answer(told | paged(steps, limit, "version"))
+
+
+@reads(
+    f"{CHANGE}/export",
+    examples.CHANGE_EXPORT,
+    documents.query("cursor", "`next` of the page before.", type="integer", minimum=0),
+    action="changes.export",
+    router=router,
+)
+async def show_change_export(request: Request) -> Response:
+    """The records that a destructive change took something from, as they were when its turn came.
+
+    Felix exports them by itself before it deploys such a change, and never deploys it without. What is personal is not
+    in the export: it comes from the vault, and `erased` names what is not there any more.
+    """
+    number = integer(request, "cursor", 0, 0, MAX_EXPORT_PAGES)
+    async with _change(request, "changes.export") as (_, tx, row):
+        found = services(request)
+        return answer(await exported(tx, row, number, found.objects, found.releases, found.vault))
 
 
 async def _one(tx: TenantTx, change_id: str) -> Row:

@@ -51,6 +51,8 @@ def checks_of(signs: VitalSigns | str, valkey_answers: bool | None, data_dir: Pa
     found = [Check("database", True, "answers", needed=True), migrations(signs)]
     if signs.pending == []:
         found += [log(signs), projections(signs), poisoned(signs), worker(signs), jobs(signs), verification(signs)]
+    if signs.model_can_be_paid is not None:
+        found.append(planner_model(signs.model_can_be_paid))
     return [*found, *outside, clock(signs)]
 
 
@@ -142,6 +144,17 @@ def verification(signs: VitalSigns) -> Check:
         detail = f"the verification of {at} found {last.problems} violations: `felix verify ledger` shows them"
         return Check("verification", False, detail)
     return Check("verification", True, f"nothing was wrong on {at}")
+
+
+def planner_model(can_be_paid: bool) -> Check:
+    """Whether anybody can ask the language model that is set; what has no price is refused."""
+    if can_be_paid:
+        return Check("planner model", True, "can be asked")
+    detail = (
+        "FELIX_PLANNER_MODEL has no price on any client's rate card, so it is not asked: publish prices of"
+        " llm.input_tokens and llm.output_tokens for it with `felix rates publish`"
+    )
+    return Check("planner model", False, detail)
 
 
 def valkey(answers: bool | None) -> Check:

@@ -88,9 +88,14 @@ async def myself(request: Request, action: str) -> Caller:
 
 def refuse_unproved(caller: Caller, action: str) -> None:
     """Raise ``StepUpNeeded`` unless the person has proved a moment ago who they are."""
-    proved = caller.stepped_up_at
-    if proved is None or (datetime.now(UTC) - proved).total_seconds() > STEP_UP_S:
+    if not has_proved(caller):
         raise StepUpNeeded(action=action)
+
+
+def has_proved(caller: Caller) -> bool:
+    """Whether the person has proved a moment ago who they are."""
+    proved = caller.stepped_up_at
+    return proved is not None and (datetime.now(UTC) - proved).total_seconds() <= STEP_UP_S
 
 
 async def decide_for(request: Request, user_id: str, command: Command, shown: Shown | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from felix.domain.apps.tree import AppTree
 from felix.domain.context.cleaning import added_up
+from felix.domain.context.known_secrets import KnownSecrets
 from felix.domain.context.outline import outline
 from felix.eventstore.context_index import Found
 
@@ -91,6 +92,20 @@ class Context:
     def size_bytes(self) -> int:
         """How much a planner has to read."""
         return sum(len(text.encode()) for text in (self.outline, *(each.text for each in self.passages)))
+
+    def without(self, known: KnownSecrets) -> Context:
+        """The same without the client's own secrets: some may have been set after what holds them was indexed."""
+        outlined, number = known.redact(self.outline)
+        passages = []
+        for each in self.passages:
+            heading, in_heading = known.redact(each.heading)
+            text, in_text = known.redact(each.text)
+            passages.append(replace(each, heading=heading, text=text))
+            number += in_heading + in_text
+        if not number:
+            return self
+        redactions = added_up([self.redactions, {"secrets": number}])
+        return replace(self, outline=outlined, passages=tuple(passages), redactions=redactions)
 
     def described(self) -> dict[str, Any]:
         """What an event says of it."""

@@ -27,6 +27,7 @@ from felix.domain.context.document import (
     ReplaceDocument,
     TooManyDocuments,
 )
+from felix.domain.context.known_secrets import KnownSecrets
 from felix.domain.context.passages import CUTTER
 from felix.domain.context.reading import MAX_DOCUMENTS, MAX_TENANT_BYTES, Reading, UploadKind, text_of
 from felix.domain.errors import Conflict, NotFound
@@ -83,6 +84,8 @@ class DocumentDesk:
     index: ContextIndex
     objects: Callable[[], ObjectStore]
     read_pdf: PdfReader
+    #: The secrets of a client, as texts are searched for them.
+    known: Callable[[tuple[int, UUID]], KnownSecrets]
 
     def read(self, kind: UploadKind, content: bytes) -> Reading:
         """What an upload says, cleaned. Raises ``Invalid`` and ``TooMuch``."""
@@ -92,7 +95,11 @@ class DocumentDesk:
         return Reading.of([("", text_of(content))])
 
     def prepare(self, place: tuple[int, UUID], reading: Reading) -> Content:
-        """Index and keep what was read, so that a command can let it be found. Raises ``Unavailable``."""
+        """Index and keep what was read, so that a command can let it be found. Raises ``Unavailable``.
+
+        Where the client's own secrets are in it they are taken out first.
+        """
+        reading = reading.without(self.known(place))
         passages = ((piece.heading, piece.text) for piece in reading.passages())
         self.index.stage(place, reading.digest, CUTTER, reading.size_bytes, passages)
         # In this order: who forgets the same text in this moment sees that it is indexed again, or is done before.

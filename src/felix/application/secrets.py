@@ -6,6 +6,8 @@ by whom and what for.
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +16,14 @@ from uuid import UUID, uuid4
 
 from felix.application.performer import Performer, new_context
 from felix.application.unit_of_work import UnitOfWork, handles
+from felix.domain.base import CommandContext
+from felix.domain.context.known_secrets import marks_of
 from felix.domain.errors import Corrupt, Invalid, NotFound, Unavailable
 from felix.domain.secrets.tenant_secrets import (
     SECRETS_STREAM,
     EndSecretVersion,
     Kind,
+    MakeSecret,
     RemoveSecret,
     RotateTenantKey,
     SealSecretsAnew,
@@ -27,7 +32,7 @@ from felix.domain.secrets.tenant_secrets import (
     UseSecret,
 )
 from felix.eventstore import tenant_secrets as tables
-from felix.eventstore.sealing import RootKeys
+from felix.eventstore.sealing import KEY_BYTES, RootKeys
 from felix.eventstore.tenant_secrets import KeptSecret, SecretShelf, TenantKey
 
 #: The private key of a GitHub App has 1.7 kB, a certificate chain may have ten.
@@ -92,22 +97,37 @@ def setting(
 @handles(SetSecret)
 def set_secret(command: SetSecret, unit: UnitOfWork) -> dict[str, Any]:
     """Seal the value with the tenant's key, which is made with its first secret."""
-    enclosed = unit.context.enclosed
-    root_keys: RootKeys = enclosed[_ROOT_KEYS]
-    place = _place(unit)
+    secrets, key = _opened(unit)
+    version, over = secrets.set(command)
+    if over:
+        unit.beside(tables.delete_versions(_place(unit), command.name, over))
+    _keep(unit, key, command.name, version, unit.context.enclosed[_VALUE])
+    return {"name": command.name, "version": version, "kind": command.kind}
+
+
+@handles(MakeSecret)
+def make_secret(command: MakeSecret, unit: UnitOfWork) -> dict[str, Any]:
+    """Seal random bytes; whoever else wants them made finds them."""
+    secrets, key = _opened(unit)
+    if (version := secrets.make(command)) is not None:
+        _keep(unit, key, command.name, version, base64.b64encode(os.urandom(KEY_BYTES)).decode())
+    return {"name": command.name, "made": version is not None}
+
+
+def _opened(unit: UnitOfWork) -> tuple[TenantSecrets, TenantKey]:
+    root_keys: RootKeys = unit.context.enclosed[_ROOT_KEYS]
     secrets = unit.find(TenantSecrets, SECRETS_STREAM)
     if secrets is None:
         secrets = TenantSecrets.open(unit.context)
         unit.add(secrets)
-        key = _make_key(unit, root_keys, secrets.key_version)
-    else:
-        key = _key_in_force(unit, root_keys, secrets.key_version)
-    version, over = secrets.set(command)
-    if over:
-        unit.beside(tables.delete_versions(place, command.name, over))
-    sealed = key.seal(enclosed[_VALUE], command.name, version)
-    unit.beside(tables.keep_secret(place, command.name, version, key.version, sealed, unit.context.at))
-    return {"name": command.name, "version": version, "kind": command.kind}
+        return secrets, _make_key(unit, root_keys, secrets.key_version)
+    return secrets, _key_in_force(unit, root_keys, secrets.key_version)
+
+
+def _keep(unit: UnitOfWork, key: TenantKey, name: str, version: int, value: str) -> None:
+    sealed = key.seal(value, name, version)
+    unit.beside(tables.keep_secret(_place(unit), name, version, key.version, sealed, unit.context.at))
+    _mark(unit, name, version, value)
 
 
 @handles(RemoveSecret)
@@ -154,10 +174,20 @@ def seal_secrets_anew(command: SealSecretsAnew, unit: UnitOfWork) -> dict[str, A
     kept: Sequence[KeptSecret] = unit.context.enclosed[_KEPT]
     key = _key_in_force(unit, root_keys, command.key_version)
     for each in kept:
-        sealed = key.seal(each.open(root_keys, key.tenant_id), each.name, each.version)
+        value = each.open(root_keys, key.tenant_id)
+        sealed = key.seal(value, each.name, each.version)
         unit.beside(tables.replace_sealed(place, each, key.version, sealed))
+        # One that was set before values were marked is marked now.
+        _mark(unit, each.name, each.version, value)
     unit.beside(tables.delete_old_keys(place, key.version))
     return {"key_version": key.version, "secrets": len(kept)}
+
+
+def _mark(unit: UnitOfWork, name: str, version: int, value: str) -> None:
+    """Keep what the value is found by in a text; nothing of one that is too short to be looked for."""
+    key = tables.key_of_marks(unit.context.enclosed[_ROOT_KEYS], unit.context.tenant_id)
+    if marks := marks_of(key, name, value):
+        unit.beside(tables.keep_marks(_place(unit), version, marks))
 
 
 def _make_key(unit: UnitOfWork, root_keys: RootKeys, version: int) -> TenantKey:
@@ -217,6 +247,9 @@ class Secrets(Protocol):
     ) -> AbstractContextManager[tuple[str, ...]]:
         """The same with versions whose overlap has not ended, the newest first: for checking what others signed."""
 
+    def make(self, tenant_id: UUID, name: str, user: User) -> None:
+        """Make a secret of Felix's own, unless there is one. Raises ``Unavailable``."""
+
     def under_old_keys(self, tenant_id: UUID, key_version: int) -> dict[str, Any]:
         """What travels enclosed with :class:`SealSecretsAnew`: all that keys before this one have sealed."""
 
@@ -238,6 +271,11 @@ class TenantSecretStore:
     def use_with_earlier(self, tenant_id: UUID, name: str, *, purpose: str, user: User) -> Iterator[tuple[str, ...]]:
         yield self._open(tenant_id, name, purpose, user, with_earlier=True)
 
+    def make(self, tenant_id: UUID, name: str, user: User) -> None:
+        context = _context(tenant_id, f"secret-make:{uuid4()}", user)
+        context.enclosed = with_root_keys(self.root_keys())
+        _ = self.performer.perform_blocking(MakeSecret(name=name), context).result
+
     def under_old_keys(self, tenant_id: UUID, key_version: int) -> dict[str, Any]:
         kept = self.shelf.under_old_keys((self.partition_of(tenant_id), tenant_id), key_version)
         return {_KEPT: kept, **with_root_keys(self.root_keys())}
@@ -245,16 +283,16 @@ class TenantSecretStore:
     def _open(self, tenant_id: UUID, name: str, purpose: str, user: User, *, with_earlier: bool) -> tuple[str, ...]:
         root_keys = self.root_keys()
         command = UseSecret(name=name, purpose=purpose, reference=user.reference, with_earlier=with_earlier)
-        context = new_context(
-            tenant_id,
-            f"secret-use:{uuid4()}",
-            user.actor,
-            correlation_id=user.correlation_id,
-            causation_id=user.causation_id,
-        )
+        context = _context(tenant_id, f"secret-use:{uuid4()}", user)
         versions = self.performer.perform_blocking(command, context).result["versions"]
         kept = self.shelf.versions((self.partition_of(tenant_id), tenant_id), name, versions)
         if [each.version for each in kept] != versions:
             # Replaced or removed since its use was recorded; whoever tries again hears what is so now.
             raise SecretChanged(name=name)
         return tuple(each.open(root_keys, tenant_id) for each in kept)
+
+
+def _context(tenant_id: UUID, command_key: str, user: User) -> CommandContext:
+    return new_context(
+        tenant_id, command_key, user.actor, correlation_id=user.correlation_id, causation_id=user.causation_id
+    )

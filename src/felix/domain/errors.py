@@ -124,6 +124,10 @@ class Corrupt(FelixError):
     """Stored facts contradict each other; nothing more is written until somebody looks."""
 
 
+class ObjectDamaged(Corrupt):
+    """What is kept beside the log is not what its digest says; whoever needs it has to do without."""
+
+
 class CommandKeyReused(Invalid):
     """The idempotency key was used before with a different request."""
 

@@ -111,6 +111,15 @@ def dropped(place: Place, deployment_id: str) -> SideStatement:
     return SideStatement(_DROP, (*place, deployment_id))
 
 
+def count_held(place: Place, deployment_id: str) -> SideStatement:
+    """Asks how many effects of a deployment's release are held back."""
+    return SideStatement(
+        "select count(*) from felix.effects"
+        " where partition = %s and tenant_id = %s and deployment_id = %s and state = 'held'",
+        (*place, deployment_id),
+    )
+
+
 def settled(place: Place, effect_id: UUID, failure: str | None, at: datetime) -> SideStatement:
     """An effect went out, or never will."""
     return SideStatement(_SETTLE, ("failed" if failure else "sent", failure, at, *place, effect_id))

@@ -97,6 +97,10 @@ class RootKeys:
         oldest = list(self._keys.values())[-1]
         return hmac.digest(_derive(oldest, f"index:{purpose}"), text.encode(), sha256)
 
+    def index_key(self, purpose: str) -> bytes:
+        """The key of an index that is asked too often to derive it each time; the oldest, as everywhere."""
+        return _derive(list(self._keys.values())[-1], f"index-key:{purpose}")
+
     def _sealing(self, key_id: bytes) -> bytes:
         return _derive(self._keys[key_id], "seal")
 

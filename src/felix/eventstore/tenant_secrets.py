@@ -7,14 +7,16 @@ of each names tenant, name and version. So one stolen row, put into another's pl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import psycopg
+from psycopg.rows import dict_row
 
+from felix.domain.context.known_secrets import KnownSecrets, Mark
 from felix.domain.errors import Unavailable
 from felix.eventstore.sealing import KEY_BYTES, RootKeys, seal, unseal
 from felix.eventstore.side_statements import SideStatement
@@ -102,6 +104,29 @@ def keep_secret(place: Place, name: str, version: int, key_version: int, sealed:
     )
 
 
+def keep_marks(place: Place, version: int, marks: Sequence[Mark]) -> SideStatement:
+    """Keep what a version of a secret is found by in a text; it goes with that version. Again it does nothing, and
+    nothing either where the version is gone meanwhile."""
+    return SideStatement(
+        "insert into felix.secret_marks (partition, tenant_id, name, version, head, size_chars, mark)"
+        " select %s, %s, name, %s, head, size_chars, mark"
+        " from unnest(%s::text[], %s::bytea[], %s::int[], %s::bytea[]) as marked (name, head, size_chars, mark)"
+        " where exists (select from felix.tenant_secrets s where s.partition = %s and s.tenant_id = %s"
+        " and s.name = marked.name and s.version = %s)"
+        " on conflict on constraint secret_marks_pkey do nothing",
+        (
+            *place,
+            version,
+            [each.name for each in marks],
+            [each.head for each in marks],
+            [each.size_chars for each in marks],
+            [each.mark for each in marks],
+            *place,
+            version,
+        ),
+    )
+
+
 def delete_versions(place: Place, name: str, versions: Sequence[int]) -> SideStatement:
     """Delete versions of a secret."""
     return SideStatement(
@@ -134,6 +159,44 @@ def delete_old_keys(place: Place, key_version: int) -> SideStatement:
         " and s.tenant_id = k.tenant_id and s.key_version = k.version)",
         (*place, key_version),
     )
+
+
+# --- what whoever reads texts may have -----------------------------------------------------------------------
+
+#: What a tenant's secrets are found by: partition and tenant, which must be the one that is bound.
+MARKS: Final[LiteralString] = (
+    "select name, head, size_chars, mark from felix.secret_marks where partition = %s and tenant_id = %s"
+)
+
+
+def key_of_marks(root_keys: RootKeys, tenant_id: UUID) -> bytes:
+    """What a tenant's marks are made with."""
+    return root_keys.index_key(f"secret-marks/{tenant_id}")
+
+
+def known_secrets(root_keys: RootKeys, tenant_id: UUID, rows: Iterable[Mapping[str, Any]]) -> KnownSecrets:
+    """A tenant's secrets as texts are searched for them, of the rows that :data:`MARKS` gives."""
+    marks = [Mark(each["name"], bytes(each["head"]), each["size_chars"], bytes(each["mark"])) for each in rows]
+    return KnownSecrets(key_of_marks(root_keys, tenant_id), marks)
+
+
+class MarkShelf:
+    """Reads marks as the reader does, with their tenant bound. Each call is one connection, as it is of secrets."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], root_keys: Callable[[], RootKeys]) -> None:
+        """``connect`` signs in as ``felix_reader``; ``root_keys`` has those that are in force when it is asked for."""
+        self._connect = connect
+        self._root_keys = root_keys
+
+    def of(self, place: Place) -> KnownSecrets:
+        """The secrets of a tenant as texts are searched for them. Raises ``Unavailable``: nothing is let through."""
+        try:
+            with self._connect() as connection, connection.transaction():
+                connection.execute("select set_config('felix.tenant', %s, true)", (str(place[1]),))
+                rows = connection.cursor(row_factory=dict_row).execute(MARKS, place).fetchall()
+        except psycopg.OperationalError as error:
+            raise Unavailable("The secrets can't be reached right now.", sqlstate=error.sqlstate or "") from error
+        return known_secrets(self._root_keys(), place[1], rows)
 
 
 # --- what a worker may have ---------------------------------------------------------------------------------

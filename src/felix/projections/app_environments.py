@@ -63,6 +63,9 @@ _SET: dict[str, tuple[LiteralString, tuple[str, ...]]] = {
     ),
     "traffic_shifted": ("weight = %s", ("weight",)),
     "release_promoted": ("stable = %s, tree = %s, weight = 0", ("release", "tree")),
+    # Of a repository a release is a tree, and its name the title.
+    "repository_connected": ("title = %s", ("repository",)),
+    "repository_moved": ("stable = %s, tree = %s", ("tree", "tree")),
     "release_restored": (
         "stable = %s, tree = %s, weight = 0, quarantined = case when %s::text is null"
         " then quarantined else array_append(array_remove(quarantined, %s::text), %s::text) end",

@@ -21,6 +21,18 @@ _PAYER: LiteralString = (
     "select account_id from read.token_accounts where partition = %s and tenant_id = %s and standing = 'open'"
     " order by opened_at, account_id limit 1"
 )
+#: The table's own order; what was removed may be restored, and so is there.
+_RECORDS: LiteralString = (
+    "select record_id, release, version, maker, created_at, changed_at, removed_at, document -> 'v' as values"
+    " from read.records where partition = %s and tenant_id = %s and app = %s and environment = %s and entity = %s"
+    " and record_id > %s order by record_id limit %s"
+)
+#: Of a tenant whose retelling has stopped nothing is retold from there on, however far the cursor is.
+_RETOLD: LiteralString = (
+    "select c.position < %s or exists (select from felix.poisoned p where p.partition = c.partition"
+    " and p.projection = c.projection and p.tenant_id = %s and p.position <= %s) as behind"
+    " from felix.cursors c where c.partition = %s and c.projection = %s"
+)
 
 
 class AppShelf:
@@ -43,6 +55,18 @@ class AppShelf:
     def figures(self, place: Place, app: str, environment: str, report: Report) -> list[dict[str, Any]]:
         """The rows of a report."""
         return self._ask(place, *figures_question(place, app, environment, report))
+
+    def has_retold(self, place: Place, projection: str, position: int) -> bool:
+        """Whether a read model has what the log has up to a position."""
+        partition, tenant_id = place
+        found = self._ask(place, _RETOLD, (position, tenant_id, position, partition, projection))
+        return bool(found) and not found[0]["behind"]
+
+    def records(
+        self, place: Place, app: str, environment: str, entity: str, after: str, limit: int
+    ) -> list[dict[str, Any]]:
+        """Records of an entity by their ids, from behind ``after`` on, those that were removed too."""
+        return self._ask(place, _RECORDS, (*place, app, environment, entity, after, limit))
 
     def close(self) -> None:
         """Give the connections back."""

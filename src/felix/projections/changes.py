@@ -71,6 +71,7 @@ STATES: dict[str, str] = {
 }
 #: The columns that an event says anew; its members are called like them.
 _SAID: dict[str, tuple[str, ...]] = {
+    "repository_chosen": ("repository",),
     "tokens_quoted": ("low_mtok", "high_mtok", "ceiling_mtok"),
     "ceiling_raised": ("ceiling_mtok",),
     "context_ingested": ("context",),
@@ -125,13 +126,15 @@ class Changes(Projection):
     """One row a change, and one an event of it."""
 
     name = "changes"
+    version = 2
     reads = frozenset(f"changes.{name}" for name in STATES) | frozenset(
         f"changes.{name}"
         for name in (
             "tokens_quoted", "ceiling_raised", "funds_returned", "tokens_reserved", "tokens_settled",
             "provider_usage_unmeasured", "clarification_answered", "approval_granted", "approval_carried",
             "approval_withdrawn", "guardrails_measured", "canary_paused", "canary_resumed", "deploy_rolled_back",
-            "step_failed", "cancellation_asked", "stale_base_detected",
+            "losses_exported", "effects_released", "effects_dropped", "step_failed", "cancellation_asked",
+            "stale_base_detected", "repository_chosen", "pull_request_recorded",
         )
     )  # fmt: skip
     tables = ("changes", "change_steps")
@@ -187,6 +190,7 @@ class Changes(Projection):
           authors text[] not null,
           approvers text[] not null default '{}',
           strategy jsonb,
+          export jsonb,
           deployment_id text,
           previous_release text,
           weight int,
@@ -194,6 +198,9 @@ class Changes(Projection):
           measurements jsonb not null default '[]',
           guardrail text,
           bakes_until timestamptz,
+          repository text,
+          pull_request jsonb,
+          revert jsonb,
           reason text,
           expires_at timestamptz,
           approval_ends_at timestamptz,
@@ -269,8 +276,13 @@ def _settings(event: RecordedEvent) -> dict[str, Any]:
         found |= {"findings": Jsonb([]), "approvers": []}
     found |= {column: _value(column, told[column]) for column in _SAID.get(name, ())}
     match name:
+        case "pull_request_recorded":
+            shown = {part: told[part] for part in ("number", "url", "branch", "commit", "merged")}
+            found["revert" if told["reverts"] else "pull_request"] = Jsonb(shown)
         case "funds_insufficient":
-            found |= {"resumes_at": told["resumes_at"], "reason": told["why"]}
+            opens_at = told["opens_at"]
+            why = told["why"] if opens_at is None else f"{told['why']} until {opens_at}"
+            found |= {"resumes_at": told["resumes_at"], "reason": why}
         case "funds_returned":
             found |= {"state": _As("resumes_at"), "expires_at": _As(_RESUMED_UNTIL), "resumes_at": None, "reason": None}
         case "tokens_reserved":
@@ -300,7 +312,10 @@ def _settings(event: RecordedEvent) -> dict[str, Any]:
         case "change_approved":
             found["starts_until"] = told["expires_at"]
         case "deploy_queued":
-            found["expires_at"] = _As("starts_until")
+            found |= {"expires_at": _As("starts_until"), "export": None}
+        case "losses_exported":
+            kept = {name: told[name] for name in ("entities", "records", "size_bytes")}
+            found["export"] = Jsonb(kept | {"digest": told["export"]})
         case "canary_started":
             # What nobody sees but by its name waits for somebody.
             found["paused"] = told["weight"] == 0
@@ -343,8 +358,10 @@ _CHANGE: Final[LiteralString] = (
     " prompt_chars, answers, planner, model, retry_of, rollback_of, context, operations, rationale, transcript,"
     " base_release, base_tree, result_tree, diff, release, effects, effects_count, risk, checks, findings,"
     " questions, conflicts, low_mtok, high_mtok, ceiling_mtok, deploy_mtok, held_mtok, spent_mtok, absorbed_mtok,"
-    " binding, policy, quorum, roles, eligible_roles, self_allowed, authors, approvers, strategy, deployment_id,"
-    " previous_release, weight, paused, measurements, guardrail, bakes_until, reason, expires_at, requested_at,"
+    " binding, policy, quorum, roles, eligible_roles, self_allowed, authors, approvers, strategy, export,"
+    " deployment_id,"
+    " previous_release, weight, paused, measurements, guardrail, bakes_until, repository, pull_request, revert,"
+    " reason, expires_at, requested_at,"
     " changed_at, ended_at, version, tenant_sequence"
     " from read.changes where partition = %s and tenant_id = %s"
 )

@@ -97,3 +97,13 @@ async def documents(tx: TenantTx, after: str = "", limit: int = 100) -> list[Row
         " order by document_id limit %s",
         tx.partition, tx.tenant_id, after, limit,
     )  # fmt: skip
+
+
+async def connected(tx: TenantTx, repository: str) -> str | None:
+    """The source by which the tenant has connected a repository, the one that was connected first."""
+    row = await tx.fetch_one(
+        "select document_id from read.documents where partition = %s and tenant_id = %s"
+        " and lower(source ->> 'repository') = lower(%s) order by document_id limit 1",
+        tx.partition, tx.tenant_id, repository,
+    )  # fmt: skip
+    return None if row is None else str(row["document_id"])

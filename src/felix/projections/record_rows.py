@@ -51,6 +51,26 @@ async def shown(
     return found
 
 
+async def opened(
+    tx: TenantTx, records: Sequence[dict[str, Any]], app: CompiledApp, vault: Callable[[], Vault]
+) -> list[dict[str, Any]]:
+    """Records of whatever ``entity`` as they once were, with what is personal as far as it is still there.
+
+    ``erased`` names the fields whose value is not. Raises ``SealBroken`` and ``CommitmentBroken``.
+    """
+    sealed = {name for each in records for name, value in each["values"].items() if isinstance(value, dict)}
+    kept = await _open(tx, records, sealed, vault)
+    found = []
+    for each in records:
+        fields, values = app.shapes[each["entity"]].entity.fields, dict(each["values"])
+        erased = [name for name in values if name in sealed and isinstance(values[name], dict)]
+        for name in erased:
+            value = kept.get(each["record_id"], {}).get(name)
+            values[name] = None if value is None else as_value(value, fields[name])
+        found.append(each | {"values": values, "erased": [name for name in erased if values[name] is None]})
+    return found
+
+
 def as_value(kept: str, field: Field) -> Any:
     """A value as it was before the vault made a text of it."""
     return json.loads(kept) if field.type in _NO_TEXT else kept

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from felix import measures
+from felix.domain.changes.bills import key_secret
+from felix.domain.identity.roles import PLATFORM
 from felix.eventstore.migrations import Migration, unseen
 from felix.measures import Labels, Measure
 from felix.projections.feeds import FeedName
@@ -53,6 +55,27 @@ _VERIFIED = (
 )
 
 
+#: Whether a client's newest default rate card prices what a model reads and writes, by its name or whatever the model,
+#: or a client has set a key of its own for it; and whether there are clients. It stops at the first that does.
+_MODEL = """
+    select not exists (select from felix.tenants where tenant_id <> %s) or exists (
+      select from felix.tenants t where t.tenant_id <> %s and (
+        (select count(distinct price->>'meter') = 2
+         from (
+           select convert_from(e.state, 'UTF8')::jsonb as card from felix.events e
+           where e.partition = t.partition and e.stream = t.tenant_id || ':rate_card:default'
+             and e.type = 'metering.rate_card_published' order by e.version desc limit 1
+         ) newest, jsonb_array_elements(card->'prices') price
+         where price->>'meter' in ('llm.input_tokens', 'llm.output_tokens')
+           and coalesce(price->>'model', %s) = %s)
+        or exists (
+          select from felix.events e where e.partition = t.partition and e.stream = t.tenant_id || ':secrets:secrets'
+            and e.type = 'secrets.secret_set' and convert_from(e.state, 'UTF8')::jsonb->>'name' = %s)
+      )
+    ) as can_be_paid
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectionLag:
     """How far a projection is behind in a partition. ``age_s``: of the oldest thing that it has not retold."""
@@ -95,6 +118,8 @@ class VitalSigns:
     jobs: dict[str, int] = field(default_factory=dict)
     overdue_s: float = 0.0
     verification: Verification | None = None
+    #: Whether anybody can pay for the model that is set; None where none is.
+    model_can_be_paid: bool | None = None
 
     def readings(self) -> Iterator[tuple[Measure, Labels, float]]:
         """The same as values of measures."""
@@ -119,8 +144,8 @@ class VitalSigns:
                 yield measures.VERIFICATION_PROBLEMS, (), self.verification.problems
 
 
-async def take(reads: ReadPool, feeds: Mapping[str, FeedName]) -> VitalSigns:
-    """Look once. ``feeds`` names what follows the log, and what of it.
+async def take(reads: ReadPool, feeds: Mapping[str, FeedName], model: str | None = None) -> VitalSigns:
+    """Look once. ``feeds`` names what follows the log, and what of it; ``model`` is the one that plans.
 
     Raises :class:`~felix.domain.errors.Unavailable`; waits as long as the database makes it.
     """
@@ -135,6 +160,10 @@ async def take(reads: ReadPool, feeds: Mapping[str, FeedName]) -> VitalSigns:
         signs.pending = unseen({row["version"]: row["sha256"] for row in applied})
         if not signs.pending:
             await _look_at_the_rest(tx, signs, feeds)
+            if model is not None:
+                platform = str(PLATFORM)
+                row = await tx.fetch_one(_MODEL, platform, platform, model, model, key_secret(model))
+                signs.model_can_be_paid = row is not None and row["can_be_paid"]
         return signs
 
 

@@ -33,7 +33,7 @@ class JobService:
         self, endpoints: bootstrap.Endpoints, performer: Performer, secrets: Secrets, *, partitions: int
     ) -> None:
         self._book = bootstrap.open_job_book(endpoints)
-        self._upkeep = PlatformUpkeep(endpoints, self._book, partitions=partitions)
+        self._upkeep = PlatformUpkeep(endpoints, self._book, secrets, partitions=partitions)
         self._runner = JobRunner(self._book, performer, self._upkeep, secrets)
         url = endpoints.redis_url
         self._queue = None if url is None else JobQueue(url, self._runner.do, threads=THREADS)

@@ -13,6 +13,7 @@ from felix import bootstrap
 from felix.application.apps.at_work import AppsAtWork
 from felix.application.changes.steps.stepper import Stepper
 from felix.application.lane import SNAPSHOT_EVERY
+from felix.application.secrets import Secrets
 from felix.eventstore.connections import connect
 from felix.eventstore.jobs import JobBook
 from felix.eventstore.long_streams import long_streams, snapshot_long_stream
@@ -28,10 +29,17 @@ class PlatformUpkeep:
     """The :class:`~felix.application.jobs.kinds.Upkeep` of this installation."""
 
     def __init__(
-        self, endpoints: bootstrap.Endpoints, book: JobBook, *, partitions: int, settings: Settings | None = None
+        self,
+        endpoints: bootstrap.Endpoints,
+        book: JobBook,
+        secrets: Secrets,
+        *,
+        partitions: int,
+        settings: Settings | None = None,
     ) -> None:
         self._endpoints = endpoints
         self._book = book
+        self._secrets = secrets
         self._partitions = partitions
         self._settings = settings or Settings()
         self._opened = ExitStack()
@@ -48,7 +56,8 @@ class PlatformUpkeep:
     @cached_property
     def changes(self) -> Stepper:
         """Opened by the first step of a change, and takes it with what apps are run with."""
-        opened = bootstrap.open_stepper(self._endpoints, self._settings, self.apps, self.documents.index)
+        index = self.documents.index
+        opened = bootstrap.open_stepper(self._endpoints, self._settings, self.apps, index, self._secrets)
         return self._opened.enter_context(opened)
 
     def hasten(self, place: tuple[int, UUID], kind: str) -> int:

@@ -18,7 +18,9 @@ from felix.domain.base import Command, CommandContext, FelixAggregate, FelixEven
 from felix.domain.changes import messages as m
 from felix.domain.changes.approvals import person_of
 from felix.domain.changes.change import Change
+from felix.domain.changes.code_tree import slug_of
 from felix.domain.changes.environment import AppEnvironment
+from felix.domain.context.document import ConnectSource, RepositorySource
 from felix.domain.errors import Corrupt, FelixError, NotFound
 from felix.domain.ledger.messages import GrantTokens, OpenTokenAccount
 from felix.domain.ledger.token_account import TokenAccount
@@ -70,6 +72,9 @@ class Unit:
     def beside(self, write: SideStatement) -> None:
         self.writes.append(write)
 
+    def ask_beside(self, question: SideStatement) -> list[tuple[Any, ...]]:
+        return [(self.book.held_effects if "felix.effects" in question.text else 0,)]
+
 
 @dataclass
 class Book:
@@ -82,6 +87,8 @@ class Book:
     last: list[FelixEvent] = field(default_factory=list)
     pointers: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
     commands: int = 0
+    #: How many effects of whatever is new are held back.
+    held_effects: int = 0
 
     def context(self, actor: str) -> CommandContext:
         self.commands += 1
@@ -205,6 +212,16 @@ class Shop:
         told = self.book.do(command, by)
         return Walk(self, told["change_id"], digest(told["change_id"]))
 
+    def of_repository(self, commit: str = "a" * 40) -> Walk:
+        """Ask for a change of a repository that the client has connected; it is checked already."""
+        source = RepositorySource(kind="repository", repository="acme/site")
+        connect = ConnectSource(title="Site", account_id=self.account_id, source=source)
+        told, app = self.book.do(connect, OWNER), slug_of("acme/site")
+        walk = self.request(app=app, source=told["document_id"])
+        follow = m.FollowRepository(app=app, environment="production", commit=commit, seen=None, tree=digest(commit))
+        walk.do(follow)
+        return walk.ingest().plan().diff("high").check()
+
 
 @dataclass
 class Walk:
@@ -221,7 +238,7 @@ class Walk:
 
     @property
     def environment(self) -> AppEnvironment:
-        return self.shop.environment(self.change.environment)
+        return self.shop.book.one(AppEnvironment, self.change.where)
 
     @property
     def step(self) -> dict[str, Any]:
@@ -287,6 +304,18 @@ class Walk:
         self.do(m.RequestApproval(**{**self.step, "policy": self.d("policy"), "lines": lines, **fields}))
         return self
 
+    def pull(self, **told: Any) -> Walk:
+        """Its pull request is there; before anybody is asked, or once it is merged."""
+        given = {"branch": "felix/change", "commit": "c" * 40, "number": 1, "url": "https://github.example/1"}
+        self.do(m.RecordPullRequest(**{**self.step, **given, **told}))
+        return self if told else self.ask_people()
+
+    def approve_all(self) -> Walk:
+        """Two people agree."""
+        for by in (APPROVER, OWNER):
+            self.approve(by)
+        return self
+
     def to_approval(self, risk: Any = "low") -> Walk:
         return self.ingest().plan().diff(risk).check().ask_people()
 
@@ -302,6 +331,10 @@ class Walk:
     def to_queue(self, risk: Any = "low", **strategy: Any) -> Walk:
         self.to_approval(risk).approve()
         return self.queue(**strategy)
+
+    def export(self) -> Walk:
+        self.do(m.RecordExport(**self.step, export=self.d("export"), entities=["deal"], records=2, size_bytes=200))
+        return self
 
     def start_command(self, **parts: Any) -> m.StartDeploy:
         lines = [line("changes.deploy", 1), line("changes.canary_sample", 100)]
@@ -380,10 +413,16 @@ def everything() -> Shop:
     walk.diff().check("hard")
     walk.do(m.SupersedeChange(**walk.step, by=other.id, reason="newer_change"))
 
-    canary = shop.request().to_queue(kind="canary", steps=[5]).start().canary(5).measure()
+    canary = shop.request().to_approval("destructive")
+    for by in (APPROVER, OWNER):
+        canary.approve(by)
+    canary.queue(kind="canary", steps=[5]).export().start()
+    canary.canary(5).measure()
     canary.do(m.PauseDeploy(change_id=canary.id), OWNER)
     canary.do(m.ResumeDeploy(change_id=canary.id), OWNER)
+    shop.book.held_effects = 2
     canary.promote().roll_back()
+    shop.book.held_effects = 0
     canary.do(m.BlockRollback(**canary.deploy_step, reason="an example"))
     unlocked = canary.do(m.ForceUnlock(**glass), ADA)
     canary.do(m.CloseReview(**production, override_id=unlocked["override_id"], finding="an example"), BOB)
@@ -394,6 +433,7 @@ def everything() -> Shop:
     model.do(m.CancelChange(change_id=model.id), MEMBER)
     model.do(m.SettleRequest(**model.step, hold_id=held["hold_id"], unmeasured=1))
     shop.request().to_queue().start().roll_back().finish_rollback()
+    shop.of_repository().pull().approve_all().queue(OWNER).start().pull(merged="b" * 40)
     rejected, failed, late = shop.request().to_approval(), shop.request(), shop.request().to_approval()
     rejected.do(m.RejectChange(**rejected.step, reason="an example"), OTHER)
     failed.do(m.FailStep(**failed.step, step="plan", failure="input", reason="an example"))

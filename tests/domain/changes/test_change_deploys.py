@@ -47,6 +47,24 @@ def test_planning_and_another_environment_are_never_locked() -> None:
     assert sandbox.change.state == "deployed"
 
 
+def test_what_destroys_something_is_deployed_only_after_an_export_of_it_each_time_it_is_queued() -> None:
+    walk = Shop().request().to_approval("destructive")
+    for by in (APPROVER, OWNER):
+        walk.approve(by)
+    walk.queue()
+    with pytest.raises(errors.NotExported):
+        walk.start()
+    walk.export()
+    assert walk.shop.book.names() == ["losses_exported"] and walk.change.state == "queued"
+    walk.do(m.WithdrawApproval(change_id=walk.id), APPROVER)
+    walk.approve(APPROVER)
+    walk.queue()
+    with pytest.raises(errors.NotExported):
+        walk.start()
+    walk.export().start().promote().succeed()
+    assert walk.change.state == "deployed"
+
+
 def test_who_waited_while_another_went_live_is_rebased_first() -> None:
     shop = Shop()
     one, two = shop.request().to_queue(), shop.request().to_queue()
@@ -115,6 +133,21 @@ def test_three_failures_or_three_blind_looks_are_as_bad_as_a_critical_one() -> N
     walk = live(**CANARY).canary(50).measure("error").measure("error").measure("pass").measure("error")
     walk.measure("inconclusive")
     assert walk.change.failing_guardrail is None
+
+
+def test_what_a_release_wanted_to_send_is_let_out_or_dropped_with_the_pointer_in_one_append() -> None:
+    for moved, leads_to in ((Walk.promote, m.EffectsReleased), (Walk.roll_back, m.EffectsDropped)):
+        walk = live(**CANARY).canary(50)
+        walk.shop.book.held_effects = 3
+        moved(walk)
+        (said,) = [event for event in walk.shop.book.last if isinstance(event, m.EffectsReleased | m.EffectsDropped)]
+        assert (type(said).TOPIC, said.count) == (leads_to.TOPIC, 3)
+        assert said.deployment_id == walk.change.deployment_id
+        assert {"release_promoted", "release_restored"} & set(walk.shop.book.names())
+    for moved in (Walk.promote, Walk.roll_back):
+        nothing = live(**CANARY).canary(50)
+        moved(nothing)
+        assert not {"effects_released", "effects_dropped"} & set(nothing.shop.book.names())
 
 
 def test_a_paused_canary_stays_and_goes_on_when_somebody_says_so() -> None:

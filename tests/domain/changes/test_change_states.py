@@ -83,11 +83,18 @@ COMMANDS: dict[str, tuple[str, Callable[[Walk], m.Command]]] = {
     "StartChecks": (WORKER, lambda walk: m.StartChecks(**walk.step)),
     "RecordChecks": (WORKER, lambda walk: m.RecordChecks(**walk.step, checks=D)),
     "OverridePolicy": (ADA, lambda walk: m.OverridePolicy(**walk.step, reason="we know")),
+    "RecordPullRequest": (
+        WORKER,
+        lambda walk: m.RecordPullRequest(
+            **walk.step, branch="b", commit="c" * 40, number=1, url="https://github.example"
+        ),
+    ),
     "RequestApproval": (WORKER, lambda walk: m.RequestApproval(**walk.step, policy=D)),
     "ApproveChange": (OTHER, lambda walk: m.ApproveChange(**walk.step, binding=_binding(walk))),
     "RejectChange": (OTHER, lambda walk: m.RejectChange(**walk.step, reason="no")),
     "WithdrawApproval": (APPROVER, lambda walk: m.WithdrawApproval(**walk.step)),
     "DeployChange": (OWNER, lambda walk: m.DeployChange(**walk.step)),
+    "RecordExport": (WORKER, lambda walk: m.RecordExport(**walk.step, export=D, records=0, size_bytes=0)),
     "StartDeploy": (WORKER, lambda walk: walk.start_command()),
     "StartCanary": (WORKER, lambda walk: m.StartCanary(**walk.deploy_step, percent=50 if walk.change.weight else 5)),
     "RecordMeasurement": (
@@ -132,14 +139,16 @@ ACCEPTED: dict[str, str] = {
     "checking": f"RecordChecks RaiseCeiling FailStep {_EVERYWHERE_BEFORE}",
     "checks_failed": f"RaiseCeiling {_DIFF}",
     "policy_violated": f"OverridePolicy RaiseCeiling {_DIFF}",
-    "checked": f"RequestApproval StartChecks RaiseCeiling {_DIFF}",
+    "checked": f"RecordPullRequest RequestApproval StartChecks RaiseCeiling {_DIFF}",
     "awaiting_approval": f"ApproveChange RejectChange WithdrawApproval {_DIFF}",
     "approved": f"DeployChange RejectChange WithdrawApproval {_DIFF}",
-    "queued": f"StartDeploy StartRollback RejectChange WithdrawApproval {_DIFF}".replace("RevisePlan ", ""),
-    "deploying": "StartCanary RecordMeasurement StartRollback",
+    "queued": f"RecordExport StartDeploy StartRollback RejectChange WithdrawApproval {_DIFF}".replace(
+        "RevisePlan ", ""
+    ),
+    "deploying": "RecordPullRequest StartCanary RecordMeasurement StartRollback",
     "canary": "StartCanary RecordMeasurement HoldCanary PauseDeploy StartRollback",
     "baking": "RecordMeasurement Succeed StartRollback",
-    "rolling_back": "FinishRollback BlockRollback",
+    "rolling_back": "RecordPullRequest FinishRollback BlockRollback",
     "attention": "",
 }
 #: Accepted in the state, and refused for a reason of their own as the change is here.

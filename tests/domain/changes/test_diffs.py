@@ -13,10 +13,14 @@ from felix.domain.apps.tree import AppTree
 from felix.domain.changes.diff import diff
 from felix.domain.changes.effects import effects
 from felix.domain.changes.limits import ChangeTooLarge
+from felix.domain.changes.losses import losses
 
 DEAL, VIEW, FLOW = "entities/deal.json", "views/deals.json", "workflows/deal_stage.json"
 THANK, SHOP, MAIL = "automations/thank.json", "integrations/shop.json", "templates/thanks.liquid"
 ON = changed(GROUND, THANK, "enabled", to=True)
+WATCHED = changed(
+    GROUND, "policy.json", "watch", to={"at_most_permille": {"failed_requests": 5}, "critical": ["latency"]}
+)
 
 
 def without(tree: AppTree, path: str, *parts: Any) -> AppTree:
@@ -78,6 +82,14 @@ def without(tree: AppTree, path: str, *parts: Any) -> AppTree:
         (GROUND, changed(GROUND, "policy.json", "approvals", "high", to=3), "policy_tightened",
          "/approvals/high", "medium"),
         (GROUND, GROUND.without_file("policy.json"), "policy_loosened", "", "high"),
+        (GROUND, changed(GROUND, "policy.json", "watch", to={"look_every_s": 5}), "policy_tightened",
+         "/watch/look_every_s", "medium"),
+        (WATCHED, changed(WATCHED, "policy.json", "watch", "at_most_permille", "failed_requests", to=9),
+         "policy_loosened", "/watch/at_most_permille/failed_requests", "high"),
+        (WATCHED, changed(WATCHED, "policy.json", "watch", "critical", to=[]), "policy_loosened",
+         "/watch/critical", "high"),
+        (WATCHED, without(WATCHED, "policy.json", "watch"), "policy_loosened",
+         "/watch/at_most_permille/failed_requests", "high"),
         (GROUND, without(GROUND, "app.json", "modules"), "module_removed", "/modules/crm", "destructive"),
         (GROUND, changed(GROUND, "modules.lock.json", "modules", "crm", "digest", to="1" * 64), "lock_changed",
          "/modules/crm/digest", "high"),
@@ -154,3 +166,12 @@ def test_a_file_that_is_made_to_be_slow_to_compare_is_not_compared() -> None:
     found = diff(before, GROUND.with_file(MAIL, "\n".join(lines)))
     assert time.process_time() - started < 5
     assert f"@@ -1,{len(lines)} +1,{len(lines)} @@" in found.lines
+
+
+def test_what_records_lose_is_what_destructive_effects_name() -> None:
+    hidden = changed(GROUND, "entities/deal.json", "fields", "contact", "hidden", to=True)
+    assert losses(effects(GROUND, hidden)) == {}
+    fewer = without(GROUND, "entities/deal.json", "fields", "contact")
+    other = changed(fewer, "entities/deal.json", "fields", "value", "currency", to="USD")
+    assert losses(effects(GROUND, other)) == {"deal": ["contact", "value"]}
+    assert losses(effects(GROUND, GROUND.without_file("entities/deal.json")))["deal"] is None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from felix.domain.apps.behaviour import Watch
 from felix.domain.changes.guardrails import by_chance, measure, not_measured, of_examples, verdict_of
 
 
@@ -36,6 +37,24 @@ def test_three_times_as_many_mails_as_usual_are_too_many() -> None:
     assert said({"outbound": 100}, outbound=300)["outbound_volume"] == "pass"
     assert said({"outbound": 100}, outbound=301)["outbound_volume"] == "fail"
     assert said(outbound=19)["outbound_volume"] == "pass", "too few to be a flood"
+
+
+def test_an_app_is_watched_more_closely_than_the_platform_asks_and_never_less() -> None:
+    counts: Any = {"requests": 2_000, "failed_requests": 20, "outbound": 200, "writes": 40, "rejected_writes": 1}
+    usual: Any = {"outbound": 100}
+
+    def told(watch: Watch) -> dict[str, str]:
+        found = measure(counts, usual, 1.0, watch.limits, watch.critical)  # type: ignore[arg-type]
+        return {each.guardrail: each.verdict for each in found}
+
+    assert (told(Watch())["error_rate"], told(Watch())["outbound_volume"]) == ("pass", "pass")
+    closer = Watch(at_most_permille={"failed_requests": 2}, at_most_percent_of_usual={"outbound": 150})
+    assert (told(closer)["error_rate"], told(closer)["outbound_volume"]) == ("fail", "fail")
+    assert told(Watch(at_most_permille={"failed_requests": 900})) == told(Watch())
+    found = measure({}, {}, 1.0, {}, Watch(critical=["latency"]).critical)
+    assert {each.guardrail for each in found if each.critical} == {
+        "error_rate", "latency", "automation_failures", "outbound_volume"
+    }  # fmt: skip
 
 
 def test_examples_that_pass_are_enough_where_nothing_bad_was_seen() -> None:

@@ -54,6 +54,14 @@ class Shelf(Protocol):
     def figures(self, place: Place, app: str, environment: str, report: Report) -> Sequence[Mapping[str, Any]]:
         """The rows of a report."""
 
+    def has_retold(self, place: Place, projection: str, position: int) -> bool:
+        """Whether a read model has what the log has up to a position."""
+
+    def records(
+        self, place: Place, app: str, environment: str, entity: str, after: str, limit: int
+    ) -> Sequence[dict[str, Any]]:
+        """Records of an entity by their ids, from behind ``after`` on, those that were removed too."""
+
 
 @dataclass(frozen=True, slots=True)
 class AppsAtWork:

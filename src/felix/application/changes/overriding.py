@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from felix.application.changes.deploying import ask_back, come_back
-from felix.application.changes.places import account_of, environment_at, environment_of, move_pointer
+from felix.application.changes.places import account_of, environment_at, environment_of, held_effects, move_pointer
 from felix.application.unit_of_work import UnitOfWork, handles
 from felix.domain.changes import errors
 from felix.domain.changes.change import Change
@@ -59,8 +59,10 @@ def force_unlock(command: ForceUnlock, unit: UnitOfWork) -> dict[str, Any]:
 
 @handles(ForceRollback)
 def force_rollback(command: ForceRollback, unit: UnitOfWork) -> dict[str, Any]:
-    """Go back to a release, whatever is under way. Raises ``ReleaseNotKept``."""
+    """Go back to a release, whatever is under way. Raises ``ReleaseNotKept`` and ``TakenBackByChange``."""
     environment = environment_at(command.app, command.environment, unit)
+    if environment.source is not None:
+        raise errors.TakenBackByChange()
     environment.entry(command.release)
     override_id, done = environment.override("rollback", command, release=command.release)
     changed = _go_back(environment, command.release, command.reason, unit) if done else None
@@ -109,7 +111,7 @@ def close_review(command: CloseReview, unit: UnitOfWork) -> dict[str, Any]:
 def _unlock(environment: AppEnvironment, reason: str, unit: UnitOfWork) -> dict[str, Any]:
     lock = environment.take_over()
     change = unit.get(Change, lock["change_id"])
-    change.free(environment, lock, account_of(change, unit), reason)
+    change.free(environment, lock, account_of(change, unit), reason, held_effects(change, unit))
     come_back(change, environment, unit)
     return change.told()
 
@@ -124,7 +126,7 @@ def _go_back(environment: AppEnvironment, release: str, reason: str, unit: UnitO
         paid_by = unit.get(Change, last).account_id
         return ask_back(environment, paid_by, last, release, reason, unit)
     change = unit.get(Change, environment.lock["change_id"])
-    change.force_back(environment, release, reason)
+    change.force_back(environment, release, reason, held_effects(change, unit))
     come_back(change, environment, unit)
     return change.told()
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from felix.application.unit_of_work import UnitOfWork
 from felix.domain.changes.change import Change
+from felix.domain.changes.code_tree import slug_of
 from felix.domain.changes.environment import AppEnvironment
-from felix.domain.changes.errors import EnvironmentNotFound
+from felix.domain.changes.errors import EnvironmentNotFound, NotConnected
+from felix.domain.context.document import Document
 from felix.domain.errors import Refused
 from felix.domain.ledger.token_account import TokenAccount
+from felix.eventstore import effects
 from felix.eventstore.app_pointers import AppPointer, moved
 
 
@@ -24,6 +27,23 @@ def environment_at(app: str, environment: str, unit: UnitOfWork) -> AppEnvironme
     return found
 
 
+def repository_at(source: str, app: str, unit: UnitOfWork) -> AppEnvironment:
+    """Where a connected repository is changed, from the first change of it on. Raises ``NotConnected``."""
+    document = unit.find(Document, source)
+    told = None if document is None or document.removed else document.source
+    name = None if told is None or told["kind"] != "repository" else told["repository"]
+    if told is None or name is None or app != slug_of(name):
+        raise NotConnected(source=source)
+    found = unit.find(AppEnvironment, f"{app}.production")
+    if found is None:
+        found = AppEnvironment.of_repository(unit.context, source, name, told["branch"])
+        unit.add(found)
+    elif found.source is None:
+        raise NotConnected(source=source)
+    found.connect(source, name, told["branch"])
+    return found
+
+
 def environment_of(change: Change, unit: UnitOfWork) -> AppEnvironment:
     """Where a change goes to."""
     return environment_at(change.app, change.environment, unit)
@@ -37,7 +57,9 @@ def leave_queue(change: Change, unit: UnitOfWork) -> None:
 
 
 def move_pointer(environment: AppEnvironment, unit: UnitOfWork) -> None:
-    """Write where the pointer of an environment is after this command, in its transaction."""
+    """Write where the pointer of an environment is after this command, in its transaction; a repository has none."""
+    if environment.source is not None:
+        return
     unit.beside(
         moved(
             (unit.partition, unit.context.tenant_id),
@@ -54,6 +76,15 @@ def move_pointer(environment: AppEnvironment, unit: UnitOfWork) -> None:
             ),
         )
     )
+
+
+def held_effects(change: Change, unit: UnitOfWork) -> int:
+    """How many effects of a change's release wait for its promotion."""
+    if change.deployment_id is None:
+        return 0
+    place = (unit.partition, unit.context.tenant_id)
+    ((count,),) = unit.ask_beside(effects.count_held(place, change.deployment_id))
+    return int(count)
 
 
 def deployment_of(change: Change) -> str:

@@ -17,7 +17,9 @@ _AT_ONCE = frozenset(
     for event in (
         m.ChangeRequested, m.TokensQuoted, m.CeilingRaised, m.ClarificationAnswered, m.PlanRevised, m.PolicyOverridden,
         m.ApprovalGranted, m.ApprovalWithdrawn, m.ChangeApproved, m.DeployQueued, m.CanaryPaused, m.CanaryResumed,
-        m.RollbackStarted,
+        m.RollbackStarted, m.EffectsDropped,
+        # What came to nothing may have a pull request that has to be closed.
+        m.ChangeRejected, m.ChangeExpired, m.ChangeCancelled, m.ChangeSuperseded, m.ChangeFailed,
     )
 )  # fmt: skip
 #: What a step wrote is followed by whoever took it; this is for when that worker died.
@@ -26,8 +28,9 @@ _IN_CASE = frozenset(
     for event in (
         m.FundsInsufficient, m.FundsReturned, m.ContextIngestionStarted, m.ContextIngested, m.ClarificationAsked,
         m.PlanProposed, m.DiffComputed, m.ChecksStarted, m.ChecksPassed, m.ChecksFailed, m.PolicyViolated,
-        m.ApprovalRequested, m.ApprovalCarried, m.DeployStarted, m.CanaryStarted, m.GuardrailsMeasured,
-        m.DeployPromoted, m.DeploySucceeded, m.DeployRolledBack, m.StepFailed, m.ChangeRebased, m.ConflictFound,
+        m.ApprovalRequested, m.ApprovalCarried, m.LossesExported, m.DeployStarted, m.CanaryStarted,
+        m.GuardrailsMeasured, m.DeployPromoted, m.EffectsReleased, m.DeploySucceeded, m.DeployRolledBack, m.StepFailed,
+        m.ChangeRebased, m.ConflictFound, m.PullRequestRecorded,
     )
 )  # fmt: skip
 IN_CASE_AFTER = timedelta(seconds=5)

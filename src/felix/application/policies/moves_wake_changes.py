@@ -20,7 +20,7 @@ class MovesWakeChanges(Policy):
         event.TOPIC
         for event in (
             m.ReleasePromoted, m.ReleaseRestored, m.EnvironmentUnlocked, m.QueueJoined, m.QueueLeft,
-            m.EnvironmentReopened, TokensGranted, TokensReceived,
+            m.EnvironmentReopened, m.RepositoryMoved, TokensGranted, TokensReceived,
         )
     )  # fmt: skip
     begins = "now"

@@ -171,12 +171,35 @@ class Integration(Spec):
     config: dict[SpecName, str | int | bool] = {}
 
 
+class Watch(Spec):
+    """How closely a release is watched while it is new. What is looser than the platform's own rules changes nothing.
+
+    Of requests, writes and runs so many thousandths may go wrong; of what goes out and what is spent there may be so
+    many hundredths of what is usual. ``critical`` guardrails end a deployment at their first failure.
+    """
+
+    look_every_s: Annotated[int, Bounds(ge=1, le=300)] | None = None
+    at_most_permille: dict[
+        Literal["failed_requests", "slow_requests", "rejected_writes", "failed_automations"],
+        Annotated[int, Bounds(ge=0, le=1000)],
+    ] = {}
+    at_most_percent_of_usual: dict[Literal["outbound", "burned_mtok"], Annotated[int, Bounds(ge=100, le=300)]] = {}
+    critical: Annotated[list[Literal["latency", "validation_rejects", "token_burn"]], Bounds(max_length=3)] = []
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """By what is measured: a part of 1, or how many times as much as usual."""
+        shares = {measure: permille / 1000 for measure, permille in self.at_most_permille.items()}
+        return shares | {measure: percent / 100 for measure, percent in self.at_most_percent_of_usual.items()}
+
+
 class Policy(Spec):
     """What a client asks beyond the platform's rules; it can only tighten them."""
 
     approvals: dict[Literal["low", "medium", "high", "destructive"], Annotated[int, Bounds(ge=1, le=5)]] = {}
     max_change_mtok: Annotated[int, Bounds(gt=0)] | None = None
     deploy_window: Cron | None = None
+    watch: Watch = Watch()
 
 
 class GivenRecord(Spec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 #: ``slow_requests`` took longer than :data:`SLOW_S`; ``failed_requests`` are those that Felix could not answer, and
@@ -12,7 +12,6 @@ Measure = Literal[
     "requests", "failed_requests", "slow_requests", "writes", "rejected_writes", "automations", "failed_automations",
     "outbound", "burned_mtok",
 ]  # fmt: skip
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 #: A request of an app that takes longer counts as slow.
 SLOW_S = 0.5
 #: What is older is forgotten: guardrails compare with the week before.

@@ -12,13 +12,13 @@ from hashlib import sha256
 from typing import Any
 
 from felix.domain.apps.tree import AppTree, canonical
-from felix.domain.errors import Corrupt
+from felix.domain.errors import ObjectDamaged
 
 #: What an interpreter must understand to run a bundle; moves when the meaning of files changes.
 RUNTIME = 1
 
 
-class BundleBroken(Corrupt):
+class BundleBroken(ObjectDamaged):
     """A release's bundle is not what its digest says."""
 
 

@@ -28,15 +28,17 @@ class Change(DeployDecisions):
 
     TOPIC = "changes.change"
     kind = "change"
+    class_version = 2
     Event = FelixEvent
 
     ChangeRequested = m.ChangeRequested
+    RepositoryChosen = m.RepositoryChosen
 
     @classmethod
     def request(cls, context: CommandContext, command: m.RequestChange, environment: AppEnvironment) -> Self:
         """Begin a change under an id of this command."""
         change_id = context.mint("chg")
-        return cls.begin(
+        begun = cls.begin(
             context,
             change_id,
             account_id=command.account_id,
@@ -58,6 +60,9 @@ class Change(DeployDecisions):
             rollback_of=None,
             subject_id=change_id,
         )
+        if environment.repository is not None:
+            begun._happens(m.RepositoryChosen, repository=environment.repository)
+        return begun
 
     @classmethod
     def request_rollback(
@@ -74,7 +79,7 @@ class Change(DeployDecisions):
             raise errors.MayNotDecide()
         environment.entry(release)
         change_id = context.mint("chg")
-        return cls.begin(
+        begun = cls.begin(
             context,
             change_id,
             account_id=account_id,
@@ -96,6 +101,13 @@ class Change(DeployDecisions):
             rollback_of=of,
             subject_id=change_id,
         )
+        if environment.repository is not None:
+            begun._happens(m.RepositoryChosen, repository=environment.repository)
+        return begun
+
+    @event(m.RepositoryChosen)
+    def _repository_chosen(self, repository: str) -> None:
+        self.repository = repository
 
     @event(m.ChangeRequested)
     def __init__(
@@ -121,6 +133,7 @@ class Change(DeployDecisions):
         self.account_id, self.channel, self.requester = account_id, channel, requester
         self.authors = [person_of(requester)]
         self.planner, self.model, self.prompt_chars = planner, model, prompt_chars
+        self.model_key = None
         self.retry_of, self.rollback_of = retry_of, rollback_of
         self.answers = 0
         self.attempts = {}
@@ -140,12 +153,19 @@ class Change(DeployDecisions):
         self.holds = {}
         self.spent_mtok = self.absorbed_mtok = 0
         self.strategy, self.priority = None, "normal"
+        self.export = None
         self.deployment_id = self.rollback_to = self.weight = self.bakes_until = None
         self.step = 0
         self.paused = self.asked = self.accept_inconclusive = False
         self.failures = {}
         self.unmeasurable = {}
         self.critical_failure = None
+        self.repository = self.pull = self.reverting = None
+
+    @classmethod
+    def thaw(cls, state: dict[str, Any]) -> dict[str, Any]:
+        """Snapshots from before models had keys of several owners do not say whose it is."""
+        return {"model_key": None} | state
 
     def snapshot(self) -> dict[str, Any]:
         """The state as JSON values; what is added to later is copied."""

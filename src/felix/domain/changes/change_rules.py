@@ -49,10 +49,12 @@ ALLOWED: dict[type[Command], frozenset[State]] = {
     m.RecordChecks: frozenset({"checking"}),
     m.OverridePolicy: frozenset({"policy_violated"}),
     m.RequestApproval: frozenset({"checked"}),
+    m.RecordPullRequest: frozenset({"checked", "deploying", "rolling_back"}),
     m.ApproveChange: frozenset({"awaiting_approval"}),
     m.RejectChange: _DECIDABLE,
     m.WithdrawApproval: _DECIDABLE | {"blocked_funds"},
     m.DeployChange: frozenset({"approved"}),
+    m.RecordExport: frozenset({"queued"}),
     m.StartDeploy: frozenset({"queued"}),
     m.StartCanary: frozenset({"deploying", "canary"}),
     m.RecordMeasurement: LIVE,
@@ -98,6 +100,8 @@ class ChangeRules(FelixAggregate):
         authors: list[str]
         planner: str | None
         model: str | None
+        #: Whose key a model is asked with, once planning began.
+        model_key: m.ModelKey | None
         prompt_chars: int
         retry_of: str | None
         rollback_of: str | None
@@ -142,6 +146,8 @@ class ChangeRules(FelixAggregate):
         # What is deployed.
         strategy: dict[str, Any] | None
         priority: Literal["rollback", "founder", "normal"]
+        #: What it destroys, as it was when its turn came.
+        export: str | None
         deployment_id: str | None
         rollback_to: str | None
         weight: int | None
@@ -153,6 +159,10 @@ class ChangeRules(FelixAggregate):
         unmeasurable: dict[str, int]
         critical_failure: str | None
         bakes_until: str | None
+        # What it is in a repository: pull requests, as they were recorded last.
+        repository: str | None
+        pull: dict[str, Any] | None
+        reverting: dict[str, Any] | None
 
     @property
     def is_over(self) -> bool:

@@ -11,9 +11,17 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from felix.domain.changes.limits import MAX_CHANGED_FILES, MAX_DIFF_BYTES, ChangeTooLarge, SecretInChange, secret_in
+from felix.domain.apps.tree import MAX_PROBLEMS
+from felix.domain.changes.limits import (
+    MAX_CHANGED_FILES,
+    MAX_DIFF_BYTES,
+    ChangeTooLarge,
+    SecretInChange,
+    check_size,
+    secret_in,
+)
 from felix.domain.changes.risk import RISKS, Risk
 from felix.domain.errors import Invalid, Refused
 
@@ -45,6 +53,14 @@ class EditDoesNotFit(Refused):
     """The file is not as the edit expects it."""
 
 
+class AlreadyWritten(EditDoesNotFit):
+    """That is how the files are already."""
+
+
+class InvalidEdits(Invalid):
+    """These are no edits of files."""
+
+
 class _Edit(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     path: Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARS)]
@@ -56,6 +72,10 @@ class WriteFile(_Edit):
     edit: Literal["write"] = "write"
     content: Annotated[str, Field(max_length=MAX_FILE_BYTES)]
 
+    def describe(self) -> str:
+        """In one sentence."""
+        return f"Writes all of {self.path}"
+
 
 class ReplaceText(_Edit):
     """Put a text in the place of another that stands in the file exactly once."""
@@ -64,14 +84,54 @@ class ReplaceText(_Edit):
     search: Annotated[str, Field(min_length=1, max_length=MAX_FILE_BYTES)]
     replace: Annotated[str, Field(max_length=MAX_FILE_BYTES)]
 
+    def describe(self) -> str:
+        """In one sentence."""
+        return f"Puts a text in the place of another in {self.path}"
+
 
 class RemoveFile(_Edit):
     """Take a file out."""
 
     edit: Literal["remove"] = "remove"
 
+    def describe(self) -> str:
+        """In one sentence."""
+        return f"Takes out {self.path}"
+
 
 CodeEdit = Annotated[WriteFile | ReplaceText | RemoveFile, Field(discriminator="edit")]
+
+
+_EDITS: TypeAdapter[list[CodeEdit]] = TypeAdapter(list[CodeEdit])
+
+
+def read_edits(content: bytes) -> list[CodeEdit]:
+    """Edits from JSON. Raises :class:`InvalidEdits` and ``ChangeTooLarge``."""
+    check_size(len(content))
+    try:
+        edits = _EDITS.validate_json(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_PROBLEMS]
+        errors = [
+            {"pointer": "".join(f"/{part}" for part in each["loc"]), "rule": each["type"], "detail": each["msg"]}
+            for each in found
+        ]
+        raise InvalidEdits(errors=errors) from None
+    if not edits:
+        raise InvalidEdits(errors=[{"pointer": "", "rule": "too_short", "detail": "there are none"}])
+    return edits
+
+
+def written(edits: Sequence[CodeEdit]) -> list[dict[str, str]]:
+    """Edits as they are kept."""
+    return _EDITS.dump_python(list(edits), mode="json")  # type: ignore[no-any-return]
+
+
+def risk_of(edits: Sequence[CodeEdit]) -> Risk:
+    """Code runs with whatever rights it has where it runs, so it is never less than high. What decides what is built
+    can do things that no revert takes back."""
+    built = any(_HIGH.fullmatch(edit.path.casefold()) for edit in edits)
+    return "destructive" if built else "high"
 
 
 def check_paths(edits: Sequence[CodeEdit], risk: Risk) -> None:
@@ -102,16 +162,26 @@ def written_files(edits: Sequence[CodeEdit], read: Callable[[str], str | None]) 
         after[edit.path] = _applied(edit, after[edit.path])
     changed = {path: text for path, text in after.items() if text != before[path]}
     if not changed:
-        raise EditDoesNotFit("That is how the files are already.")
+        raise AlreadyWritten()
     if sum(len((text or "").encode()) for text in changed.values()) > MAX_DIFF_BYTES:
         raise ChangeTooLarge(what="bytes", limit=MAX_DIFF_BYTES)
     for path, text in changed.items():
         known = set((before[path] or "").splitlines())
-        new = "\n".join(line for line in (text or "").splitlines() if line not in known)
-        if (kind := secret_in(new)) is not None:
-            found = {"pointer": path, "rule": "secret", "detail": f"this looks like {kind}"}
-            raise SecretInChange("The change would write a secret into the repository.", errors=[found])
+        _refuse_secret(path, "\n".join(line for line in (text or "").splitlines() if line not in known))
     return changed
+
+
+def check_texts(edits: Sequence[CodeEdit]) -> None:
+    """Whether no edit writes a secret, before it is kept anywhere. Raises ``SecretInChange``."""
+    for edit in edits:
+        text = edit.content if isinstance(edit, WriteFile) else edit.replace if isinstance(edit, ReplaceText) else ""
+        _refuse_secret(edit.path, text)
+
+
+def _refuse_secret(path: str, text: str) -> None:
+    if (kind := secret_in(text)) is not None:
+        found = {"pointer": path, "rule": "secret", "detail": f"this looks like {kind}"}
+        raise SecretInChange("The change would write a secret into the repository.", errors=[found])
 
 
 def _applied(edit: CodeEdit, text: str | None) -> str | None:

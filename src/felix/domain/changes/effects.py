@@ -21,7 +21,9 @@ from felix.domain.changes.risk import Risk
 from felix.domain.changes.words import Words
 
 #: Objects whose members are effects of their own even when the object itself comes or goes.
-_COLLECTIONS = frozenset({"approvals", "config", "mapping", "modules"})
+_COLLECTIONS = frozenset(
+    {"approvals", "at_most_percent_of_usual", "at_most_permille", "config", "mapping", "modules", "watch"}
+)
 
 
 @dataclass(frozen=True, slots=True)

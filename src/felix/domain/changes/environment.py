@@ -16,6 +16,7 @@ from felix.domain.base import CommandContext, FelixAggregate, FelixEvent
 from felix.domain.changes import errors
 from felix.domain.changes import messages as m
 from felix.domain.changes.approvals import is_person, person_of, role_of
+from felix.domain.changes.code_tree import digest_of, slug_of
 
 E = TypeVar("E", bound=FelixEvent)
 Priority = Literal["rollback", "founder", "normal"]
@@ -37,7 +38,11 @@ class AppEnvironment(FelixAggregate):
     kind = "app_environment"
     Event = FelixEvent
 
+    class_version = 2
+
     EnvironmentCreated = m.EnvironmentCreated
+    RepositoryConnected = m.RepositoryConnected
+    RepositoryMoved = m.RepositoryMoved
     QueueJoined = m.QueueJoined
     QueueLeft = m.QueueLeft
     EnvironmentLocked = m.EnvironmentLocked
@@ -67,6 +72,16 @@ class AppEnvironment(FelixAggregate):
             tree=command.tree,
         )
 
+    @classmethod
+    def of_repository(cls, context: CommandContext, source: str, repository: str, branch: str | None) -> Self:
+        """Begin one whose releases are the trees of a repository. Nobody has looked at it yet."""
+        unseen = digest_of(repository, "")
+        app = slug_of(repository)
+        told = {"app": app, "commit": None, "environment": "production", "release": unseen, "tree": unseen}
+        begun = cls.begin(context, f"{app}.production", title=repository, **told)
+        begun.connect(source, repository, branch)
+        return begun
+
     @event(m.EnvironmentCreated)
     def __init__(
         self, app: str, commit: str | None, environment: m.Environment, release: str, title: str, tree: str
@@ -85,6 +100,36 @@ class AppEnvironment(FelixAggregate):
         self.quarantined: list[str] = []
         self.overrides: dict[str, dict[str, Any]] = {}
         self.reviews: dict[str, dict[str, Any]] = {}
+        #: The connected repository that is changed here, where it is no app.
+        self.source: str | None = None
+        self.repository: str | None = None
+        self.branch: str | None = None
+
+    def connect(self, source: str, repository: str, branch: str | None) -> None:
+        """Be of a repository that a tenant has connected, whether as before or anew."""
+        if (self.source, self.branch) != (source, branch):
+            self._happens(m.RepositoryConnected, branch=branch, repository=repository, source=source)
+
+    @event(m.RepositoryConnected)
+    def _connected(self, branch: str | None, repository: str, source: str) -> None:
+        self.source, self.repository, self.branch = source, repository, branch
+
+    def follow(self, command: m.FollowRepository) -> None:
+        """Know where the branch is. Raises ``EnvironmentIsLocked``, and ``BaseMoved`` for who looked earlier."""
+        if self.lock is not None:
+            raise errors.EnvironmentIsLocked(change_id=self.lock["change_id"])
+        if command.seen != self.commit:
+            raise errors.BaseMoved(base_tree=command.tree, head_tree=self.tree)
+        if command.commit != self.commit:
+            self._happens(m.RepositoryMoved, commit=command.commit, tree=command.tree)
+
+    @event(m.RepositoryMoved)
+    def _moved(self, commit: str, tree: str) -> None:
+        last = self.history[-1]
+        same = last["tree"] == tree
+        #: What was never looked at is nothing to go back to.
+        kept = self.history[:-1] if same or last["commit"] is None else self.history
+        self.history = [*kept, _entry(tree, tree, commit, last["change_id"] if same else None)][-HISTORY:]
 
     @property
     def stable(self) -> str:

@@ -90,8 +90,8 @@ def check_secrets(before: AppTree, after: AppTree, paths: Sequence[str]) -> None
     """Whether no text that was not there before looks like a secret. Raises :class:`SecretInChange`."""
     found = []
     for path in paths:
-        known = {text for _, text in _texts("", before.files.get(path, ABSENT))}
-        for pointer, text in _texts("", after.files.get(path, ABSENT)):
+        known = {text for _, text in texts_of("", before.files.get(path, ABSENT))}
+        for pointer, text in texts_of("", after.files.get(path, ABSENT)):
             if text not in known and (kind := secret_in(text)) is not None:
                 found.append({"pointer": f"{path}#{pointer}", "rule": "secret", "detail": f"this looks like {kind}"})
     if found:
@@ -119,14 +119,14 @@ def _inner(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _texts(pointer: str, content: Any) -> Iterator[tuple[str, str]]:
+def texts_of(pointer: str, content: Any) -> Iterator[tuple[str, str]]:
     """Every text of a file with its place: names of members too, for a secret can hide in those."""
     if isinstance(content, str):
         yield pointer, content
     elif isinstance(content, dict):
         for name, value in content.items():
             yield f"{pointer}/-", name
-            yield from _texts(pointer + (pointer_of((name,)) if secret_in(name) is None else "/-"), value)
+            yield from texts_of(pointer + (pointer_of((name,)) if secret_in(name) is None else "/-"), value)
     elif isinstance(content, list):
         for number, value in enumerate(content):
-            yield from _texts(f"{pointer}/{number}", value)
+            yield from texts_of(f"{pointer}/{number}", value)

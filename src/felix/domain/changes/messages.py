@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from felix.domain.base import Command, FelixCreated, FelixEvent
 from felix.domain.changes.risk import Risk
+from felix.domain.context.document import DocumentId
 from felix.domain.privacy.erasure import SubjectId
 from felix.domain.values import (
     AccountId,
@@ -37,6 +38,8 @@ Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?
 AppName = Slug
 Environment = Literal["production", "sandbox"]
 ENVIRONMENTS: tuple[Environment, ...] = ("production", "sandbox")
+#: Whose key a language model is asked with: the client's own, the platform's secret, or the one of the settings.
+ModelKey = Literal["tenant", "platform", "setting"]
 Version = Annotated[int, Field(ge=1)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Sentence = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
@@ -49,6 +52,7 @@ OBJECTS: dict[str, str] = {
     "diff": "change-diffs",
     "checks": "change-checks",
     "detail": "change-details",
+    "export": "change-exports",
     "release": "releases",
 }
 
@@ -175,6 +179,8 @@ class RequestChange(Command):
 
     command_name: ClassVar[str] = "changes.request_change"
     app: AppName
+    #: The connected repository that is to be different, in the place of an app; ``app`` is then what its name becomes.
+    source: DocumentId | None = None
     environment: Environment = "production"
     account_id: AccountId
     kind: Literal["prompt", "operations"] = "prompt"
@@ -196,12 +202,15 @@ class RequestChange(Command):
     def _operations_are_given_or_planned(self) -> Self:
         if (self.kind == "operations") != (self.operations is not None):
             raise ValueError("operations belong to a change of kind operations, and only to that")
+        if self.source is not None and self.environment != "production":
+            raise ValueError("a repository has no other environment than production")
         return self
 
     def fingerprint_fields(self) -> dict[str, Any]:
         """Without the commitment, which is salted anew whenever the same is asked again, and what nobody asked for."""
         asked = super().fingerprint_fields()
-        return {name: value for name, value in asked.items() if name not in ("prompt_commitment", "default_model")}
+        left = {"prompt_commitment", "default_model"} | ({"source"} if self.source is None else set())
+        return {name: value for name, value in asked.items() if name not in left}
 
 
 class OfChange(Command):
@@ -392,6 +401,15 @@ class CreateApp(Command):
     environments: Annotated[list[Environment], Field(min_length=1, max_length=2)] = ["production", "sandbox"]
 
 
+class FollowRepository(OfEnvironment):
+    """Know which commit the branch of a repository is at. ``seen`` is where it was thought to be."""
+
+    command_name: ClassVar[str] = "apps.follow_repository"
+    commit: Commit
+    seen: Commit | None
+    tree: Digest
+
+
 # --- the steps that Felix takes -----------------------------------------------------------------------------
 
 
@@ -422,21 +440,26 @@ class RecordIngested(StepCommand):
 
 
 class StartPlanning(StepCommand):
-    """Hold what planning costs at the most, before anybody plans."""
+    """Hold what planning costs at the most, before anybody plans. ``key`` is whose a model is asked with."""
 
     command_name: ClassVar[str] = "changes.start_planning"
     planner: Name
     model: Name | None = None
+    key: ModelKey | None = None
     template: Digest | None = None
     timeout_s: Annotated[int, Field(gt=0, le=3_600)] = 120
     lines: Lines = []
 
 
 class HoldForRequest(StepCommand):
-    """Hold the worst case of one more request to a model, before it leaves."""
+    """Hold the worst case of one more request to a model, before it leaves.
+
+    ``day_limit_mtok`` is what the client's requests may cost in a day (UTC), all changes together.
+    """
 
     command_name: ClassVar[str] = "changes.hold_for_request"
     lines: Annotated[list[Line], Field(min_length=1, max_length=50)]
+    day_limit_mtok: Amount | None = None
 
 
 class SettleRequest(StepCommand):
@@ -450,7 +473,10 @@ class SettleRequest(StepCommand):
 
 
 class RecordPlan(StepCommand):
-    """The operations that were planned, by whom, and what of the context they rest on. ``base`` is what ran then."""
+    """The operations that were planned, by whom, and what of the context they rest on. ``base`` is what ran then.
+
+    ``question`` is an HMAC of all that the plan depends on: whoever asks the same again is given this plan.
+    """
 
     command_name: ClassVar[str] = "changes.record_plan"
     operations: Digest
@@ -459,6 +485,7 @@ class RecordPlan(StepCommand):
     planner: Name
     model: Name | None = None
     cached: bool = False
+    question: Digest | None = None
     transcript: Digest | None = None
     lines: Lines = []
 
@@ -520,6 +547,16 @@ class RequestApproval(StepCommand):
     max_change_mtok: Amount | None = None
     sticky: bool = True
     lines: Lines = []
+
+
+class RecordExport(StepCommand):
+    """What a destructive change would destroy is kept: so many records of these entities, in so many bytes."""
+
+    command_name: ClassVar[str] = "changes.record_export"
+    export: Digest
+    entities: Annotated[list[Word], Field(max_length=1_000)] = []
+    records: Annotated[int, Field(ge=0)]
+    size_bytes: Annotated[int, Field(ge=0)]
 
 
 class StartDeploy(StepCommand):
@@ -601,12 +638,25 @@ class BlockRollback(DeployStep):
     reason: Reason
 
 
+class RecordPullRequest(StepCommand):
+    """Know the pull request that carries a change, or with ``reverts`` the one that takes it back, and what it
+    became."""
+
+    command_name: ClassVar[str] = "changes.record_pull_request"
+    branch: Name
+    commit: Commit
+    merged: Commit | None = None
+    number: Annotated[int, Field(gt=0)]
+    reverts: bool = False
+    url: Annotated[str, Field(max_length=500)]
+
+
 class FailStep(StepCommand):
     """A step went wrong. ``infra`` is tried again, at most three times; whatever else fails the change."""
 
     command_name: ClassVar[str] = "changes.fail_step"
     step: Word
-    failure: Literal["infra", "planner", "input", "limit"]
+    failure: Literal["infra", "planner", "input", "limit", "storage"]
     reason: Reason
     detail: Digest | None = None
     lines: Lines = []
@@ -695,6 +745,13 @@ class ChangeRequested(FelixCreated):
     subject_id: SubjectId
 
 
+class RepositoryChosen(FelixEvent):
+    """It is a repository that will be different, and no app."""
+
+    TOPIC: ClassVar[str] = "changes.repository_chosen"
+    repository: str
+
+
 class TokensQuoted(FelixEvent):
     """What the change will probably cost, and what it may cost at the most."""
 
@@ -715,15 +772,26 @@ class CeilingRaised(FelixEvent):
 
 
 class FundsInsufficient(FelixEvent):
-    """A step could not be paid for; nothing of it was done. ``why`` is the code of what the account said."""
+    """A step could not be paid for; nothing of it was done. ``why`` is the code of what the account said.
+
+    Where that is a limit of a day or of another window, ``opens_at`` is when there is room again.
+    """
 
     TOPIC: ClassVar[str] = "changes.funds_insufficient"
     expires_at: Moment
     free_mtok: int
     needed_mtok: int
+    opens_at: Moment | None
     resumes_at: State
     step: Step
     why: str
+
+    class_version: ClassVar[int] = 2
+
+    @staticmethod
+    def upcast_v1_v2(state: dict[str, Any]) -> None:
+        """The first did not say when there is room again."""
+        state["opens_at"] = None
 
 
 class FundsReturned(FelixEvent):
@@ -790,14 +858,22 @@ class ContextIngested(FelixEvent):
 
 
 class PlanStarted(FelixEvent):
-    """Somebody plans. ``attempt`` counts from 1."""
+    """Somebody plans. ``attempt`` counts from 1; ``key`` says whose a model is asked with, where one is."""
 
     TOPIC: ClassVar[str] = "changes.plan_started"
     attempt: int
+    key: ModelKey | None
     model: str | None
     planner: str
     template: str | None
     timeout_s: int
+
+    class_version: ClassVar[int] = 2
+
+    @staticmethod
+    def upcast_v1_v2(state: dict[str, Any]) -> None:
+        """The first models were asked with the key of the settings."""
+        state["key"] = None if state["model"] is None else "setting"
 
 
 class ClarificationAsked(FelixEvent):
@@ -903,6 +979,19 @@ class PolicyOverridden(FelixEvent):
     reason: str
 
 
+class PullRequestRecorded(FelixEvent):
+    """A pull request carries the change, or with ``reverts`` takes it back; ``merged`` is the commit that it became."""
+
+    TOPIC: ClassVar[str] = "changes.pull_request_recorded"
+    branch: str
+    commit: str
+    merged: str | None
+    number: int
+    repository: str
+    reverts: bool
+    url: str
+
+
 class ApprovalRequested(FelixEvent):
     """People are asked to agree to exactly this: ``binding`` is a digest over all of it.
 
@@ -968,6 +1057,16 @@ class DeployQueued(FelixEvent):
     strategy: dict[str, Any]
 
 
+class LossesExported(FelixEvent):
+    """What the change will destroy is kept in object storage, as it was when its turn came."""
+
+    TOPIC: ClassVar[str] = "changes.losses_exported"
+    entities: list[str]
+    export: str
+    records: int
+    size_bytes: int
+
+
 class DeployStarted(FelixEvent):
     """The deployment began: the environment is locked, and what ran before is known to run."""
 
@@ -1019,6 +1118,14 @@ class DeployPromoted(FelixEvent):
     release: str
 
 
+class EffectsReleased(FelixEvent):
+    """What the new release wanted to send while it was new goes out: so many mails, reports and web hooks."""
+
+    TOPIC: ClassVar[str] = "changes.effects_released"
+    count: int
+    deployment_id: str
+
+
 class DeploySucceeded(FelixEvent):
     """The change is live and nothing went wrong."""
 
@@ -1035,6 +1142,14 @@ class RollbackStarted(FelixEvent):
     release: str
     started_by: str
     to: str
+
+
+class EffectsDropped(FelixEvent):
+    """What the release that is gone wanted to send is never sent: so many mails, reports and web hooks."""
+
+    TOPIC: ClassVar[str] = "changes.effects_dropped"
+    count: int
+    deployment_id: str
 
 
 class DeployRolledBack(FelixEvent):
@@ -1159,6 +1274,23 @@ class EnvironmentCreated(FelixCreated):
     environment: Environment
     release: str
     title: str
+    tree: str
+
+
+class RepositoryConnected(FelixEvent):
+    """It is a repository that is changed here, and no app: a branch of it, or else its default branch."""
+
+    TOPIC: ClassVar[str] = "apps.repository_connected"
+    branch: str | None
+    repository: str
+    source: str
+
+
+class RepositoryMoved(FelixEvent):
+    """The branch is at another commit than was known: somebody pushed to it, or what was merged has become one."""
+
+    TOPIC: ClassVar[str] = "apps.repository_moved"
+    commit: str
     tree: str
 
 

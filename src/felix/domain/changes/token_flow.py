@@ -6,6 +6,7 @@ append says so instead and nothing of the step is done. A step that cost more th
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from felix.domain.base import FelixEvent, adds_up
@@ -85,23 +86,46 @@ class TokenFlow(ChangeRules):
                 )
             )
         except (PaymentRequired, AccountClosed, AccountFrozen, TooManyHolds) as refusal:
-            self.lack(account, step, amount_mtok, resumes_at, refusal.code)
+            opens_at = refusal.facts.get("resets_at")
+            self.lack(
+                account,
+                step,
+                amount_mtok,
+                resumes_at,
+                refusal.code,
+                None if opens_at is None else datetime.fromisoformat(opens_at),
+            )
             return False
+        self._reserve(step, bill, held["hold_id"])
+        return True
+
+    def reserve_nothing(self, step: Step, bill: Bill) -> None:
+        """Write down what costs nothing like what is held for: whoever is late is fenced by it all the same."""
+        self._reserve(step, bill, self.context.mint("hold"))
+
+    def _reserve(self, step: Step, bill: Bill, hold_id: str) -> None:
         self._happens(
             m.TokensReserved,
-            amount_mtok=amount_mtok,
-            hold_id=held["hold_id"],
+            amount_mtok=bill.amount_mtok,
+            hold_id=hold_id,
             lines=bill.lines,
             price_card=bill.price_card,
             step=step,
         )
-        return True
 
     def fits_ceiling(self, amount_mtok: int) -> bool:
         """Whether the change may cost so much more."""
         return self.spent_mtok + self.held_mtok + amount_mtok <= self.ceiling_mtok
 
-    def lack(self, account: TokenAccount, step: Step, needed_mtok: int, resumes_at: State, why: str) -> None:
+    def lack(
+        self,
+        account: TokenAccount,
+        step: Step,
+        needed_mtok: int,
+        resumes_at: State,
+        why: str,
+        opens_at: datetime | None = None,
+    ) -> None:
         """A step can't be paid for. What its other requests have set aside is given back."""
         self.give_back(account)
         expires_at = self.deciding_at + FUNDS_LAST
@@ -110,6 +134,7 @@ class TokenFlow(ChangeRules):
             expires_at=expires_at,
             free_mtok=account.available_mtok,
             needed_mtok=needed_mtok,
+            opens_at=opens_at,
             resumes_at=resumes_at,
             step=step,
             why=why,
@@ -156,7 +181,7 @@ class TokenFlow(ChangeRules):
     ) -> None:
         """End one hold. One that ran out of time has given everything back already: what it cost is absorbed."""
         hold = self.holds[hold_id]
-        if not _is_open(account, hold_id):
+        if hold["amount_mtok"] and not _is_open(account, hold_id):
             account.book_expiries(BookExpiries(account_id=account.local_id))
             part_mtok, absorbed_mtok = 0, absorbed_mtok + part_mtok
         elif part_mtok:
@@ -165,7 +190,7 @@ class TokenFlow(ChangeRules):
                     account_id=account.local_id, hold_id=hold_id, amount_mtok=part_mtok, reference=self.local_id
                 )
             )
-        else:
+        elif hold["amount_mtok"]:
             account.release(ReleaseHold(account_id=account.local_id, hold_id=hold_id))
         self._happens(
             m.TokensSettled,

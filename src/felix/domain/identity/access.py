@@ -132,6 +132,7 @@ TABLE: tuple[Action, ...] = (
     # What of a client's apps runs where, and how they change. People decide; what Felix does by itself nobody asks for.
     read("apps.read", EVERYBODY, watched=True),
     read("changes.read", EVERYBODY, watched=True),
+    read("changes.export", HEADS | {"client_approver"}, watched=True),
     read("modules.read", EVERYBODY),
     write("changes.request_change", CLIENTS),
     write("changes.answer_clarification", CLIENTS),
@@ -153,6 +154,7 @@ TABLE: tuple[Action, ...] = (
     write("apps.lift_quarantine", FOUNDER, STEPPED_UP),
     write("apps.confirm_override", FOUNDER, STEPPED_UP),
     write("apps.close_review", FOUNDER, STEPPED_UP),
+    write("apps.follow_repository", NOBODY),
     write("changes.start_ingestion", NOBODY),
     write("changes.record_ingested", NOBODY),
     write("changes.start_planning", NOBODY),
@@ -163,7 +165,9 @@ TABLE: tuple[Action, ...] = (
     write("changes.record_diff", NOBODY),
     write("changes.start_checks", NOBODY),
     write("changes.record_checks", NOBODY),
+    write("changes.record_pull_request", NOBODY),
     write("changes.request_approval", NOBODY),
+    write("changes.record_export", NOBODY),
     write("changes.start_deploy", NOBODY),
     write("changes.start_canary", NOBODY),
     write("changes.record_measurement", NOBODY),
@@ -190,6 +194,7 @@ TABLE: tuple[Action, ...] = (
     write("secrets.remove_secret", HEADS, STEPPED_UP),
     write("secrets.rotate_tenant_key", FOUNDER, STEPPED_UP),
     write("secrets.seal_secrets_anew", NOBODY),
+    write("secrets.make_secret", NOBODY),
     write("secrets.end_secret_version", NOBODY),
     write("secrets.use_secret", NOBODY),
     # What staff read of a client, and with whose eyes: for the client to see.

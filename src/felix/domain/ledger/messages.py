@@ -43,15 +43,6 @@ MAX_OPEN_HOLDS = 10_000
 MAX_CAPS = 100
 
 
-class UsageLine(Command):
-    """A quantity of one meter with its price. ``trace`` says how the price came about."""
-
-    meter: MeterName
-    quantity: Quantity
-    amount_mtok: AmountOrZero
-    trace: Annotated[str, Field(max_length=200)] = ""
-
-
 # --- commands -----------------------------------------------------------------------------------------------
 
 

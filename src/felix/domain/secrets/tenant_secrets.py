@@ -22,6 +22,8 @@ SECRETS_STREAM = "secrets"
 MAX_SECRETS = 200
 #: A month is time enough to tell every system of a new secret.
 MAX_OVERLAP_S = 31 * 24 * 3600
+#: What the names of secrets begin with that nobody gave to Felix.
+OWN_PREFIX = "felix."
 NAME_PATTERN = r"^[a-z][a-z0-9]*([._-][a-z0-9]+)*$"
 
 SecretName = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=64)]
@@ -35,6 +37,10 @@ class TooManySecrets(Refused):
 
 class SecretStillValid(Refused):
     """This version is in force, or its overlap has not ended."""
+
+
+class NameIsFelixs(Refused):
+    """Names that begin with felix. are those of secrets that Felix makes itself."""
 
 
 class TenantKeyNotReplaced(Refused):
@@ -57,6 +63,13 @@ class SetSecret(Command):
     kind: Kind = "token"
     overlap_s: Annotated[int, Field(ge=0, le=MAX_OVERLAP_S)] = 0
     value_digest: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class MakeSecret(Command):
+    """Make a secret that nobody knows, of random bytes; nothing where there is one. Its name begins with ``felix.``."""
+
+    command_name: ClassVar[str] = "secrets.make_secret"
+    name: SecretName
 
 
 class RemoveSecret(Command):
@@ -209,7 +222,9 @@ class TenantSecrets(FelixAggregate):
         self.secrets: dict[str, dict[str, Any]] = {}
 
     def set(self, command: SetSecret) -> tuple[int, list[int]]:
-        """The number of the new version, and those that are over with it."""
+        """The number of the new version, and those that are over with it. Raises :class:`NameIsFelixs`."""
+        if command.name.startswith(OWN_PREFIX):
+            raise NameIsFelixs(name=command.name)
         known = self.secrets.get(command.name)
         there = known is not None and known["there"]
         if not there and sum(secret["there"] for secret in self.secrets.values()) >= MAX_SECRETS:
@@ -224,6 +239,20 @@ class TenantSecrets(FelixAggregate):
             over.append(version - 1)
         self._rotated(name=command.name, version=version, kind=command.kind, earlier_until=until)
         return version, over
+
+    def make(self, command: MakeSecret) -> int | None:
+        """The number of the version that is made; None where there is one already. Raises :class:`NameIsFelixs`."""
+        if not command.name.startswith(OWN_PREFIX):
+            raise NameIsFelixs(name=command.name)
+        if self.has(command.name):
+            return None
+        version: int = self.secrets.get(command.name, {"version": 0})["version"] + 1
+        self._set(name=command.name, version=version, kind="other")
+        return version
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a secret now."""
+        return bool(self.secrets.get(name, {}).get("there"))
 
     def remove(self, command: RemoveSecret) -> int:
         """The version that was in force. Raises ``NotFound``."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from felix.application.changes.steps import deploying, planning, proving
+from felix.application.apps.releases import NoSuchRelease
+from felix.application.changes.steps import code, deploying, planning, proving
 from felix.application.changes.steps.budget import PlanningOver, RequestNotPaid
 from felix.application.changes.steps.repositories import follow
 from felix.application.changes.steps.workbench import Look, Next, Perform, Place, Rest, Workbench
@@ -23,7 +24,7 @@ from felix.domain.changes import messages as m
 from felix.domain.changes.change import Change
 from felix.domain.changes.environment import AppEnvironment
 from felix.domain.changes.messages import LIVE, State
-from felix.domain.errors import Conflict, Corrupt, FelixError, NotFound, Unavailable
+from felix.domain.errors import Conflict, Corrupt, FelixError, NotFound, ObjectDamaged, Unavailable
 from felix.domain.ledger.errors import InsufficientTokens
 from felix.domain.ledger.token_account import TokenAccount
 
@@ -34,7 +35,9 @@ FENCED = (errors.ChangeMovedOn, errors.ChangeIsOver, errors.NotInThisState, erro
 #: It is not this change's turn.
 WAITS = (errors.EnvironmentIsLocked, errors.NotYourTurn)
 #: What is different since the look makes another step the next one.
-LOOK_AGAIN = (errors.BaseMoved, errors.ChecksTooOld, errors.GuardrailFails, errors.DeployPaused)
+LOOK_AGAIN = (
+    errors.BaseMoved, errors.ChecksTooOld, errors.GuardrailFails, errors.DeployPaused, errors.NotExported
+)  # fmt: skip
 
 _STEPS: dict[State, Callable[[Look], Next]] = {
     "requested": planning.begin_reading,
@@ -59,6 +62,8 @@ _REPLACEABLE: frozenset[State] = _STANDING - {"queued"}
 #: Why a step is not paid for, where more tokens or a higher ceiling are all that it takes.
 _HELPED_BY_TOKENS = (InsufficientTokens.code, errors.PriceCeilingReached.code)
 TRY_TO_PAY_EVERY = timedelta(hours=1)
+#: When a repository is looked for again that could not be reached.
+AWAY_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,27 @@ class Stepped:
     did: str | None = None
     until: datetime | None = None
     goes_on: bool = False
+
+
+class _Taking:
+    """Performs, and knows which version of the change its own commands led to: a planner holds and pays on its way.
+
+    What fails after that fails with this version; whoever was too late by then stays so.
+    """
+
+    def __init__(self, perform: Perform, version: int) -> None:
+        self._perform = perform
+        self._version = version
+
+    def __call__(self, command: Command) -> Outcome:
+        outcome = self._perform(command)
+        if outcome.accepted:
+            self._version = outcome.result.get("version", self._version)
+        return outcome
+
+    def failed(self, step: m.FailStep) -> m.FailStep:
+        """The same, as of what this step has done so far."""
+        return step.model_copy(update={"expected_version": self._version})
 
 
 class Stepper:
@@ -85,18 +111,27 @@ class Stepper:
     def step(self, place: Place, change_id: str, perform: Perform, at: datetime) -> Stepped:
         """Take the next step of a change, if there is one now. Raises ``NotFound``, ``Unavailable``, ``Corrupt``."""
         change = self._find(place, change_id)
-        follow(self._bench, place, change.where)
         environment = self._bench.aggregates.find(place, AppEnvironment, change.where)
         if environment is None:
             raise NotFound(f"There is no environment {change.where}.", id=change.where)
         look = Look(self._bench, place, change, environment, at)
-        found = Stepped(change.state, change.version)
+        found, taking = Stepped(change.state, change.version), _Taking(perform, change.version)
         try:
-            chosen = self._next(look, perform)
+            if environment.source is None:
+                follow(self._bench, place, change.where)
+            chosen = self._next(look, taking)
         except Unavailable as away:
             if change.state != "planning":
-                raise
+                if environment.source is None:
+                    raise
+                # Somebody else's system is away for as long as it likes, and says at times for how long.
+                log.warning("a change waits: %s", away, extra={"change_id": change_id})
+                away_s = away.facts.get("retry_after_s", AWAY_S)
+                return Stepped(change.state, change.version, until=at + timedelta(seconds=away_s))
             chosen = _failed(look, "infra", _reason(away))
+        except (ObjectDamaged, NoSuchRelease) as damaged:
+            log.critical("a change can't go on: %s", damaged, extra={"change_id": change_id, **damaged.facts})
+            chosen = _without(look, damaged)
         except Corrupt:
             raise
         except (PlanningOver, RequestNotPaid, *FENCED) as over:
@@ -108,31 +143,36 @@ class Stepper:
             chosen = _failed(look, "planner" if change.state == "planning" else "input", _reason(refused))
         if isinstance(chosen, Rest):
             return Stepped(change.state, change.version, until=chosen.until)
-        return self._perform(look, chosen, perform)
+        return self._perform(look, taking.failed(chosen) if isinstance(chosen, m.FailStep) else chosen, taking)
 
     def _next(self, look: Look, perform: Perform) -> Next:
-        change = look.change
+        change, of_code = look.change, look.environment.source is not None
         if change.is_over:
-            return Rest()
+            return code.end(look) if of_code else Rest()
         if change.expires_at is not None and look.at >= datetime.fromisoformat(change.expires_at):
             return m.ExpireChange(**look.step)
+        if of_code and (moved := code.moved(look)) is not None:
+            return moved
         if change.state in _REPLACEABLE and (newer := proving.superseded_by(look)) is not None:
             return m.SupersedeChange(**look.step, by=newer, reason="newer_change")
         if change.state in _STANDING and change.kind_of_change != "rollback":
+            if of_code and change.base_commit != look.environment.commit:
+                return code.rebase_change(look)
             if change.base_tree != look.environment.tree:
                 return proving.rebase_change(look)
             if change.state == "checked" and _is_over(change.checks_expire_at, look.at):
                 return proving.begin_checks(look)
         if change.state == "planning":
-            return planning.plan(look, perform)
+            return code.plan(look, perform) if of_code else planning.plan(look, perform)
         if change.state == "blocked_funds":
-            return m.UnblockChange(**look.step) if _can_be_paid(look) else Rest(_expiry(change))
-        chosen = _STEPS[change.state](look) if change.state in _STEPS else Rest()
+            return _when_paid(look)
+        steps = code.STEPS if of_code else _STEPS
+        chosen = steps[change.state](look) if change.state in steps else Rest()
         if isinstance(chosen, Rest) and chosen.until is None:
             return Rest(_expiry(change))
         return chosen
 
-    def _perform(self, look: Look, command: Command, perform: Perform) -> Stepped:
+    def _perform(self, look: Look, command: Command, perform: _Taking) -> Stepped:
         found = (look.change.state, look.change.version)
         outcome = perform(command)
         if outcome.accepted:
@@ -147,7 +187,7 @@ class Stepper:
             return Stepped(*found, goes_on=True)
         if look.change.state in LIVE or look.change.state == "rolling_back" or isinstance(command, m.FailStep):
             raise refusal
-        failed: Outcome = perform(_failed(look, "input", _reason(refusal)))
+        failed = perform(perform.failed(_failed(look, "input", _reason(refusal))))
         return Stepped(*found, m.FailStep.command_name if failed.accepted else None)
 
     def _find(self, place: Place, change_id: str) -> Change:
@@ -157,22 +197,42 @@ class Stepper:
         return change
 
 
-def _can_be_paid(look: Look) -> bool:
-    """Whether a change that waits for tokens can go on. What no grant of tokens helps is tried again now and then."""
+def _when_paid(look: Look) -> Next:
+    """Go on with a change that waits for tokens once it can be paid.
+
+    What no grant of tokens helps is tried again when its limit has room again, or else now and then.
+    """
     change = look.change
     events = look.bench.aggregates.events(look.place, Change, change.local_id)
     lacked = next(event for event in reversed(events) if event.type == m.FundsInsufficient.TOPIC)
     needed_mtok, why = lacked.payload["needed_mtok"], lacked.payload["why"]
-    if why not in _HELPED_BY_TOKENS and look.at < lacked.recorded_at + TRY_TO_PAY_EVERY:
-        return False
+    expires_at, opens_at = _expiry(change), lacked.payload["opens_at"]
+    if opens_at is not None and look.at < (opens := datetime.fromisoformat(opens_at)):
+        return Rest(opens if expires_at is None else min(opens, expires_at))
+    if opens_at is None and why not in _HELPED_BY_TOKENS and look.at < lacked.recorded_at + TRY_TO_PAY_EVERY:
+        return Rest(expires_at)
     account = look.bench.aggregates.find(look.place, TokenAccount, change.account_id)
-    return account is not None and change.fits_ceiling(needed_mtok) and account.available_mtok >= needed_mtok
+    if account is None or not change.fits_ceiling(needed_mtok) or account.available_mtok < needed_mtok:
+        return Rest(expires_at)
+    return m.UnblockChange(**look.step)
 
 
 def _failed(look: Look, failure: str, reason: str) -> m.FailStep:
     return m.FailStep.model_validate(
         {**look.step, "step": look.change.state, "failure": failure, "reason": reason}, strict=False
     )
+
+
+def _without(look: Look, damaged: FelixError) -> Command:
+    """What becomes of a change when something that it needs is damaged or gone: no later step would find it either."""
+    state, reason = look.change.state, _reason(damaged)
+    if look.change.is_over:
+        raise damaged
+    if state in LIVE:
+        return m.StartRollback(**look.deploy_step, reason=reason)
+    if state == "rolling_back":
+        return m.BlockRollback(**look.deploy_step, reason=reason)
+    return _failed(look, "storage", reason)
 
 
 def _reason(error: FelixError) -> str:

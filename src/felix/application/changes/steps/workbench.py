@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 from uuid import UUID
 
+from felix.application.apps.at_work import Shelf
 from felix.application.apps.measurements import Measurements
 from felix.application.apps.releases import Releases, ReleaseStore
+from felix.application.changes.code_target import CodeTarget
 from felix.application.changes.planners import PlannerChain
 from felix.application.context import PassageIndex
 from felix.application.outcome import Outcome
@@ -18,8 +21,10 @@ from felix.domain.base import Command
 from felix.domain.changes.change import Change
 from felix.domain.changes.environment import AppEnvironment
 from felix.domain.changes.modules import Library
+from felix.domain.context.known_secrets import KnownSecrets
 from felix.domain.errors import Refused
 from felix.eventstore.aggregates import Aggregates
+from felix.eventstore.recorded_plans import RecordedPlans
 
 Place = tuple[int, UUID]
 #: Performs a command for the change's tenant; its outcome may be a refusal.
@@ -45,8 +50,8 @@ class Repository(Protocol):
 
 #: What the vault has of a subject of a tenant, by its names; nothing of who was forgotten.
 Kept = Callable[[Place, str], Mapping[str, str]]
-#: The planners of a tenant, for the planner and the model that the client chose, if they did.
-Planners = Callable[[UUID, str | None, str | None], PlannerChain]
+#: The planners of a change: those that the client chose, if they did, with the key that planning began with.
+Planners = Callable[[Place, Change], PlannerChain]
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,20 @@ class Workbench:
     passages: PassageIndex
     planners: Planners
     measurements: Measurements
+    shelf: Shelf
     library: Library
     catalogue: Mapping[str, str]
+    #: Where repositories are. Raises what says that Felix was let into none.
+    code: Callable[[], CodeTarget]
+    plans: RecordedPlans
+    #: What a question is found by and not known from: an HMAC of it.
+    index: Callable[[str], bytes]
+    #: The secrets of a client, as texts are searched for them. Raises ``Unavailable``.
+    known: Callable[[Place], KnownSecrets]
+    #: What the requests of a client to language models may cost in a day.
+    model_day_mtok: int | None = None
+    #: Looks at what is new are so far apart at the least.
+    look_every_s: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -74,6 +91,16 @@ class Look:
     change: Change
     environment: AppEnvironment
     at: datetime
+
+    @cached_property
+    def known(self) -> KnownSecrets:
+        """The client's own secrets: no planner reads one, and no change writes one. Raises ``Unavailable``."""
+        return self.bench.known(self.place)
+
+    @property
+    def code(self) -> CodeTarget:
+        """Where the repository is."""
+        return self.bench.code()
 
     @property
     def step(self) -> dict[str, Any]:

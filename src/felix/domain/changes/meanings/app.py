@@ -77,6 +77,14 @@ def policy(d: Difference) -> Said:
             said = f"a price of at most {quoted(d.after)} mtok, instead of {quoted(d.before)}"
         case ("deploy_window",):
             loosens, said = d.before is not ABSENT, f"deploys at {quoted(d.after)}, instead of {quoted(d.before)}"
+        case ("watch", "critical"):
+            was, becomes = (set() if side is ABSENT else set(side) for side in (d.before, d.after))
+            ends = listed(sorted(becomes)) or "nothing more"
+            loosens, said = bool(was - becomes), f"a deployment that ends at the first failure of {ends}"
+        case ("watch", *what):
+            loosens = d.before is not ABSENT and (d.after is ABSENT or d.after > d.before)
+            was, becomes = ("the platform's" if side is ABSENT else side for side in (d.before, d.after))
+            said = f"{' '.join(what).replace('_', ' ')} of {becomes}, instead of {was}, while a release is new"
         case ():
             loosens = d.before is not ABSENT
             said = "nothing beyond the platform's rules" if d.after is ABSENT else "more than the platform's rules do"

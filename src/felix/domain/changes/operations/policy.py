@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from felix.domain.apps.base import SpecName
-from felix.domain.apps.behaviour import Example, Policy
+from felix.domain.apps.behaviour import Example, Policy, Watch
 from felix.domain.apps.spelling import plain
 from felix.domain.changes.operations.base import Drawn
 from felix.domain.changes.operations.draft import Draft
@@ -31,6 +31,8 @@ class SetPolicy(Drawn):
             asked.append(f"a price of at most {self.policy.max_change_mtok} mtok")
         if self.policy.deploy_window is not None:
             asked.append(f"deploys at '{self.policy.deploy_window}' only")
+        if self.policy.watch != Watch():
+            asked.append("a closer watch of what is new")
         return f"Asks of changes, beyond the platform's rules: {listed(asked) or 'nothing'}"
 
 
