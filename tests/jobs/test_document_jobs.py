@@ -67,6 +67,7 @@ def test_a_database_is_read_when_it_is_connected_and_again_when_asked(
 ) -> None:
     monkeypatch.setenv("FELIX_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("FELIX_PRIVATE_SOURCES", str(allowed))
+    monkeypatch.setenv("FELIX_ROOT_KEY", ROOT_KEY)
     with open_workshop(database) as workshop, address_over_tcp(database) as url:
         workshop.change("create table public.orders (id int primary key, total int not null)")
         account = workshop.office.open_account(10**6)

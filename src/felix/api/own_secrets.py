@@ -13,9 +13,7 @@ from felix.projections.tenant_tx import TenantTx
 async def refuse_own_secrets(tx: TenantTx, root_keys: Callable[[], RootKeys], **texts: str) -> None:
     """Whether texts, by the names of their members, hold none. Raises ``SecretInPrompt``, which repeats nothing."""
     rows = await tx.fetch(MARKS, tx.partition, tx.tenant_id)
-    if not rows:
-        return
-    known = known_secrets(root_keys(), tx.tenant_id, rows)
+    known = known_secrets(root_keys, tx.tenant_id, rows)
     for member, text in texts.items():
         if (name := known.named_in(text)) is not None:
             raise SecretInPrompt(

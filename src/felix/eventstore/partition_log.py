@@ -135,6 +135,8 @@ class PartitionLog:
         self.partition = partition
         self._connect = connect
         self._pipeline: Pipeline | None = None
+        #: For the head: whoever has it may be frozen.
+        self._waited_in_vain = False
         self._partition = partition.to_bytes(4, "big")
         self._head = 0
         self._commands = 0
@@ -157,6 +159,7 @@ class PartitionLog:
         try:
             _, head, *results = self._ready().run([(_BEGIN, ()), (_HEAD, (self._partition,)), *steps])
         except psycopg.Error as error:
+            self._waited_in_vain = True
             raise self._unavailable(error) from error
         position, commands = (head.get_value(0, 0), head.get_value(0, 1)) if head.ntuples else (None, None)
         if position is None or commands is None:
@@ -284,12 +287,13 @@ class PartitionLog:
     def _ready(self) -> Pipeline:
         if self._pipeline is None or self._pipeline.connection.closed:
             connection = self._connect()
-            try:
-                # The connection before may have waited for a head in vain.
-                end_frozen(connection, connections.TRANSACTION_TIMEOUT_MS / 1000)
-            except psycopg.Error:
-                connection.close()
-                raise
+            if self._waited_in_vain:
+                try:
+                    end_frozen(connection, connections.TRANSACTION_TIMEOUT_MS / 1000)
+                except psycopg.Error:
+                    connection.close()
+                    raise
+            self._waited_in_vain = False
             self._pipeline = Pipeline(connection)
         return self._pipeline
 

@@ -7,7 +7,7 @@ of each names tenant, name and version. So one stolen row, put into another's pl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, LiteralString
@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
-from felix.domain.context.known_secrets import KnownSecrets, Mark
+from felix.domain.context.known_secrets import NO_SECRETS, KnownSecrets, Mark
 from felix.domain.errors import Unavailable
 from felix.eventstore.sealing import KEY_BYTES, RootKeys, seal, unseal
 from felix.eventstore.side_statements import SideStatement
@@ -174,10 +174,17 @@ def key_of_marks(root_keys: RootKeys, tenant_id: UUID) -> bytes:
     return root_keys.index_key(f"secret-marks/{tenant_id}")
 
 
-def known_secrets(root_keys: RootKeys, tenant_id: UUID, rows: Iterable[Mapping[str, Any]]) -> KnownSecrets:
-    """A tenant's secrets as texts are searched for them, of the rows that :data:`MARKS` gives."""
+def known_secrets(
+    root_keys: Callable[[], RootKeys], tenant_id: UUID, rows: Sequence[Mapping[str, Any]]
+) -> KnownSecrets:
+    """A tenant's secrets as texts are searched for them, of the rows that :data:`MARKS` gives.
+
+    Where there are none no root key is asked for.
+    """
+    if not rows:
+        return NO_SECRETS
     marks = [Mark(each["name"], bytes(each["head"]), each["size_chars"], bytes(each["mark"])) for each in rows]
-    return KnownSecrets(key_of_marks(root_keys, tenant_id), marks)
+    return KnownSecrets(key_of_marks(root_keys(), tenant_id), marks)
 
 
 class MarkShelf:
@@ -196,7 +203,7 @@ class MarkShelf:
                 rows = connection.cursor(row_factory=dict_row).execute(MARKS, place).fetchall()
         except psycopg.OperationalError as error:
             raise Unavailable("The secrets can't be reached right now.", sqlstate=error.sqlstate or "") from error
-        return known_secrets(self._root_keys(), place[1], rows)
+        return known_secrets(self._root_keys, place[1], rows)
 
 
 # --- what a worker may have ---------------------------------------------------------------------------------
