@@ -56,21 +56,14 @@ class LLMCodePlanner(LLMPlanner):
 
     name, instructions, plans = "llm-code/1", INSTRUCTIONS, CodePlan
 
-    def sections(self, asked: Any, nonce: str) -> Iterator[str]:
-        """The names of all files, the text of some, the material and the request."""
+    def subject(self, asked: Any, nonce: str) -> Iterator[str]:
+        """The names of all files, and the text of some."""
         assert isinstance(asked, CodePlanRequest)
-        yield f"Fence: {nonce}"
         names = "\n".join(islice(sorted(asked.tree.entries), MAX_NAMES))
         yield from section(nonce, f"files of {asked.repository}", clean(names).text)
         for path, text in asked.files.items():
             # Shown as it is: what is to be replaced has to be found, and files that hold secrets are not among these.
             yield from section(nonce, f"file {path}", text)
-        for passage in asked.context:
-            yield from section(nonce, f"material from {passage.source}", clean(passage.text).text)
-        yield from section(nonce, "request", clean(asked.prompt).text)
-        for question, answer in asked.answers:
-            yield from section(nonce, "question", clean(question).text)
-            yield from section(nonce, "answer", clean(answer).text)
 
     def misfit(self, plan: Any, asked: Any) -> str | None:
         """Why the edits do not fit the files that were shown."""

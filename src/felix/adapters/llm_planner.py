@@ -192,9 +192,24 @@ class LLMPlanner:
             return Asked(clean(output.question).text, tuple(clean(each).text for each in output.candidates))
         return Planned(tuple(output.operations), self.name, clean(output.rationale).text)
 
-    def sections(self, asked: PlanRequest, nonce: str) -> Iterator[str]:
-        """What the model reads, between fences."""
-        return _sections(asked, nonce)
+    def sections(self, asked: Any, nonce: str) -> Iterator[str]:
+        """What the model reads, between fences: what it is to change, what was found, and what was said."""
+        yield f"Fence: {nonce}"
+        yield from self.subject(asked, nonce)
+        for passage in asked.context:
+            yield from section(nonce, f"material from {passage.source}", clean(passage.text).text)
+        yield from section(nonce, "request", clean(asked.prompt).text)
+        for question, answer in asked.answers:
+            yield from section(nonce, "question", clean(question).text)
+            yield from section(nonce, "answer", clean(answer).text)
+
+    def subject(self, asked: Any, nonce: str) -> Iterator[str]:
+        """The app, and the modules that could be part of it."""
+        assert isinstance(asked, PlanRequest)
+        app = {path: _cleaned(asked.tree.files[path]) for path in sorted(asked.tree.files)}
+        told, _ = asked.known.redact(json.dumps(app, ensure_ascii=False, separators=(",", ":")))
+        yield from section(nonce, "app", told)
+        yield from section(nonce, "modules that can be installed", json.dumps(dict(sorted(asked.catalogue.items()))))
 
     def misfit(self, plan: Plan, asked: PlanRequest) -> str | None:
         """Why a plan does not fit, in words for the model; None where it does."""
@@ -304,20 +319,6 @@ def _misfit(plan: Plan, asked: PlanRequest) -> str | None:
 
 
 # --- what the model reads -----------------------------------------------------------------------------------
-
-
-def _sections(asked: PlanRequest, nonce: str) -> Iterator[str]:
-    yield f"Fence: {nonce}"
-    app = {path: _cleaned(asked.tree.files[path]) for path in sorted(asked.tree.files)}
-    told, _ = asked.known.redact(json.dumps(app, ensure_ascii=False, separators=(",", ":")))
-    yield from section(nonce, "app", told)
-    yield from section(nonce, "modules that can be installed", json.dumps(dict(sorted(asked.catalogue.items()))))
-    for passage in asked.context:
-        yield from section(nonce, f"material from {passage.source}", clean(passage.text).text)
-    yield from section(nonce, "request", clean(asked.prompt).text)
-    for question, answer in asked.answers:
-        yield from section(nonce, "question", clean(question).text)
-        yield from section(nonce, "answer", clean(answer).text)
 
 
 def section(nonce: str, title: str, text: str) -> Iterator[str]:

@@ -192,14 +192,10 @@ def wait_for_people(look: Look) -> Next:
 
 def go_live(look: Look) -> Next:
     """Begin, when it is this change's turn and its time. Every part of what was approved is worked out anew."""
-    change, environment = look.change, look.environment
-    if environment.lock is not None or environment.place(change.local_id) != 1:
-        return Rest()
-    if change.kind_of_change == "rollback":
-        return m.StartRollback(**look.deploy_step, reason="It was asked for.")
-    strategy = m.Strategy.model_validate(change.strategy or {})
-    if (opens_at := deploying.opens_at(strategy, strategy.window, look.at)) is not None:
-        return Rest(opens_at)
+    change, strategy = look.change, m.Strategy.model_validate(look.change.strategy or {})
+    other = deploying.not_its_turn(look) or deploying.closed(strategy, strategy.window, look.at)
+    if other is not None:
+        return other
     _show(look, "approved")
     found = _worked_out(look, change.base_commit, _edits(look, change.operations))
     assert change.checks is not None
@@ -212,7 +208,7 @@ def go_live(look: Look) -> Next:
         release=found.result.digest,
         checks=change.checks,
         policy=proving.policy_digest({}),
-        rollback_to=environment.stable,
+        rollback_to=look.environment.stable,
         lines=[m.Line(meter=DEPLOY, quantity=1)],
     )
 

@@ -31,12 +31,8 @@ LOOK_AT_PAUSED = timedelta(minutes=5)
 def go_live(look: Look) -> Next:
     """Begin, when it is this change's turn and its time. Every part of what was approved is worked out anew."""
     change, environment = look.change, look.environment
-    if environment.lock is not None or environment.place(change.local_id) != 1:
-        return Rest()
-    if change.kind_of_change == "rollback":
-        return m.StartRollback(**look.deploy_step, reason="It was asked for.")
-    if (begins := _window(look)) is not None:
-        return Rest(begins)
+    if (other := not_its_turn(look) or _window(look)) is not None:
+        return other
     assert change.release is not None and change.checks is not None
     base, result = _runnable(look), look.bench.releases.tree(change.release)
     look.bench.objects.get(m.OBJECTS["checks"], change.checks)
@@ -56,6 +52,16 @@ def go_live(look: Look) -> Next:
         rollback_to=environment.stable,
         lines=[m.Line(meter=DEPLOY, quantity=1), m.Line(meter=SAMPLE, quantity=count_looks(strategy))],
     )
+
+
+def not_its_turn(look: Look) -> Next | None:
+    """Wait while another deploys or is before it; a rollback has no more to wait for. None: look at its window."""
+    change, environment = look.change, look.environment
+    if environment.lock is not None or environment.place(change.local_id) != 1:
+        return Rest()
+    if change.kind_of_change == "rollback":
+        return m.StartRollback(**look.deploy_step, reason="It was asked for.")
+    return None
 
 
 def show(look: Look) -> Next:
@@ -165,16 +171,16 @@ def _strategy(look: Look) -> m.Strategy:
     return m.Strategy.model_validate(look.change.strategy or {})
 
 
-def _window(look: Look) -> datetime | None:
-    """When the window opens that this change waits for: its own, or else that of the app's rules. None: it is open."""
+def _window(look: Look) -> Rest | None:
+    """Wait for the change's own window, or else that of the app's rules. None: it is open."""
     strategy = _strategy(look)
-    return opens_at(strategy, strategy.window or policy_of(look.head()).get("deploy_window"), look.at)
+    return closed(strategy, strategy.window or policy_of(look.head()).get("deploy_window"), look.at)
 
 
-def opens_at(strategy: m.Strategy, cron: str | None, at: datetime) -> datetime | None:
-    """When a window opens next; None where it is open, and where there is none."""
+def closed(strategy: m.Strategy, cron: str | None, at: datetime) -> Rest | None:
+    """Wait until a window opens; None where it is open, and where there is none."""
     if cron is None:
         return None
     here = at.astimezone(ZoneInfo(strategy.tz))
     begins: datetime = next(CronSim(cron, here - WINDOW_LASTS))
-    return begins if begins > here else None
+    return Rest(begins) if begins > here else None
