@@ -97,6 +97,9 @@ def test_a_change_from_the_sentence_to_the_way_back(shop: CommandLine) -> None:
 
     back = shop.done("changes", "rollback", asked["change_id"], "--reason", "A drill.", *ANA)["result"]
     take_steps(shop, back["change_id"])
+    taken_back, asked_for = shop("changes", "list").out.splitlines()[1:]
+    assert asked_for.endswith(PROMPT) and f"takes back {asked['change_id']}" in taken_back
+    assert f"{asked['change_id']}" in shop("changes", "show", back["change_id"]).out
     where = shop.done("apps", "show", "shop")
     assert [each["how"] for each in where["releases"]] == ["restored", "promoted", "created"]
     assert where["stable"] == where["releases"][-1]["release"]

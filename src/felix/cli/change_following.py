@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: The change is over and did not come to what was asked.
 CAME_TO_NOTHING = 3
+#: Characters of what a change is about, in a list.
+MAX_SHOWN = 60
 
 
 def list_changes(
@@ -57,9 +59,9 @@ def list_changes(
         return
     for each in found:
         each["app"] = each["repository"] or each["app"]
-        each |= {"spent_mtok": each["price"]["spent_mtok"], "prompt": _short(each["prompt"])}
+        each |= {"spent_mtok": each["price"]["spent_mtok"], "what": _what(each)}
     headings = {"change_id": "change", "app": "app", "environment": "environment", "state": "state"}
-    headings |= {"waits_for": "waits for", "risk": "risk", "spent_mtok": "spent", "prompt": "prompt"}
+    headings |= {"waits_for": "waits for", "risk": "risk", "spent_mtok": "spent", "what": "what"}
     print_table(found, headings, empty='There are no changes. Ask for one: felix changes ask "…" --app shop')
 
 
@@ -81,7 +83,7 @@ def show(change: Named = LAST, *, reading: Reading | None = None) -> None:
     facts = {name: found[name] for name in ("change_id", "app", "environment", "state", "waits_for", "prompt", "risk")}
     facts |= {"spent_mtok": price["spent_mtok"], "held_mtok": price["held_mtok"]}
     facts |= {"at_the_most_mtok": price["ceiling_mtok"], "planner": found["planner"], "reason": found["reason"]}
-    facts |= {"repository": found["repository"]}
+    facts |= {name: found[name] for name in ("repository", "rollback_of", "retry_of")}
     facts |= {name: found[name] and found[name]["url"] for name in ("pull_request", "revert")}
     facts |= {"requester": found["requester"], "approvers": approval.get("approvers")}
     facts |= {"requested_at": found["requested_at"], "expires_at": found["expires_at"]}
@@ -191,6 +193,10 @@ def watch(
     return CAME_TO_NOTHING if last["is_over"] and last["state"] != "deployed" else 0
 
 
-def _short(text: str | None) -> str | None:
-    shown = None if text is None else visible(text)
-    return shown if shown is None or len(shown) <= 60 else f"{shown[:59]}…"
+def _what(change: dict[str, Any]) -> str | None:
+    """What a change is about, on one line: the words it was asked in, its rationale, or what it takes back."""
+    if change["kind"] == "rollback":
+        return f"takes back {change['rollback_of'] or 'what was live'}"
+    said = change["prompt"] or change["rationale"]
+    shown = None if said is None else visible(said)
+    return shown if shown is None or len(shown) <= MAX_SHOWN else f"{shown[: MAX_SHOWN - 1]}…"
